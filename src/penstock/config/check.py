@@ -1,0 +1,72 @@
+"""Rules that span fields. Each raises ConfigError with the field, the value and the fix."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from penstock.config.schema import Config
+from penstock.core.errors import ConfigError
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError when fields that are fine alone do not fit together."""
+    _names(config)
+    _exposure(config)
+    _keys(config)
+    for index, engine in enumerate(config.engines):
+        url = getattr(engine, "url", None)
+        if url is not None:
+            _url(f"engines.{index}.url", url)
+    if config.listen.port and config.listen.port == config.admin.port and config.listen.host == config.admin.host:
+        raise ConfigError(f"admin.port: {config.admin.port} is listen.port too; give each its own")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a bind address is reachable from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _names(config: Config) -> None:
+    if not config.engines:
+        raise ConfigError("engines: the list is empty; leave the key out for the embedded model, or name an engine")
+    seen: set[str] = set()
+    for index, engine in enumerate(config.engines):
+        if engine.name in seen:
+            raise ConfigError(f"engines.{index}.name: {engine.name!r} is used twice; every engine needs its own name")
+        seen.add(engine.name)
+
+
+def _exposure(config: Config) -> None:
+    if not is_loopback(config.listen.host) and not config.auth.keys:
+        raise ConfigError(
+            f"listen.host: {config.listen.host!r} is not loopback and auth.keys is empty; "
+            "set auth.keys or bind 127.0.0.1"
+        )
+    if not is_loopback(config.admin.host) and not config.admin.token:
+        raise ConfigError(
+            f"admin.host: {config.admin.host!r} is not loopback and admin.token is empty; "
+            "set admin.token or bind 127.0.0.1"
+        )
+
+
+def _keys(config: Config) -> None:
+    for index, key in enumerate(config.auth.keys):
+        if len(key) < 16 or not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigError(
+                f"auth.keys.{index}: a key needs at least 16 printable ASCII characters without spaces; "
+                "make one with `openssl rand -hex 24`"
+            )
+
+
+def _url(field: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"{field}: {url!r} is not a URL ({error}); write http://host:port/v1") from None
+    if not host or parts.username or parts.password or port == 0:
+        raise ConfigError(f"{field}: write http://host:port/v1, without a user or password; put keys in api_key")

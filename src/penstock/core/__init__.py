@@ -1,0 +1,1 @@
+"""Vocabulary that crosses every boundary. Imports nothing of Penstock, does no I/O."""

@@ -1,0 +1,36 @@
+"""Where a request can be sent, and what is known of it."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class EngineState(StrEnum):
+    """The life of an engine. Only READY takes requests."""
+
+    STARTING = "starting"
+    WARMING = "warming"
+    READY = "ready"
+    RESTARTING = "restarting"
+    UNREACHABLE = "unreachable"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One address that answers requests, as the fleet knows it at one moment. Crosses process boundaries."""
+
+    name: str
+    kind: str
+    state: EngineState
+    url: str = ""
+    """Base URL without a trailing `/v1`, e.g. `http://127.0.0.1:8000`; empty while a child has no address."""
+    models: dict[str, msgspec.Raw] = {}
+    """Model id -> its entry of `/v1/models`, as the engine gave it."""
+    reason: str = ""
+    """Why the state is not READY, for people."""
+
+    @property
+    def ready(self) -> bool:
+        return self.state is EngineState.READY

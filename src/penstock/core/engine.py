@@ -1,0 +1,68 @@
+"""The seam between the gateway and whatever answers: push, never pull.
+
+An engine pushes an answer into a `Sink` from its own socket callback, so a chunk crosses the gateway without a task
+wake-up. The gateway steers the answer through the `Exchange` it got back.
+"""
+
+from typing import Protocol
+
+from penstock.core.errors import RequestError
+from penstock.core.request import Headers, Request
+
+
+class ResponseHead:
+    """Status and end-to-end headers of an answer; framing is the gateway's business."""
+
+    __slots__ = ("content_length", "headers", "opaque", "sse", "status")
+
+    def __init__(
+        self, status: int, headers: Headers, *, content_length: int | None, sse: bool = False, opaque: bool = False
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.content_length = content_length
+        """Declared length of the body, None when it is a stream."""
+        self.sse = sse
+        """The body is `text/event-stream`."""
+        self.opaque = opaque
+        """The body is encoded (gzip, br): it is passed, never looked into."""
+
+
+class Sink(Protocol):
+    """Takes an answer: `head` once, `data` any number of times, then exactly one of `end` or `failed`.
+
+    After `Exchange.cancel()` nothing more is called.
+    """
+
+    def head(self, head: ResponseHead) -> None: ...
+
+    def data(self, piece: bytes, last: bool) -> None:
+        """A piece of the body, framing removed. `last` promises that `end` follows at once."""
+
+    def end(self) -> None: ...
+
+    def failed(self, error: RequestError) -> None: ...
+
+
+class Exchange(Protocol):
+    """One request under way at an engine."""
+
+    reused: bool
+
+    def pause(self) -> None:
+        """Stops reading from the engine until `resume`; the engine feels back-pressure."""
+
+    def resume(self) -> None: ...
+
+    def cancel(self) -> None:
+        """Frees the engine at once by dropping the connection. Idempotent."""
+
+
+class Engine(Protocol):
+    """Something that answers a Request."""
+
+    def send(self, request: Request, sink: Sink, request_id: bytes) -> Exchange:
+        """Starts the request and returns without waiting. Every failure arrives through `sink.failed`."""
+
+    async def close(self) -> None:
+        """Drops idle connections."""

@@ -1,0 +1,106 @@
+"""The tree of errors. Each knows its HTTP status, its OpenAI `type` and `code`, and whether a client may retry.
+
+PenstockError
+├── ConfigError             a document, flag or variable is wrong; the message names field, value and fix
+├── ModelError              a model cannot be found, fetched or trusted
+└── RequestError            ends one request
+    ├── BadRequest          400   invalid_request
+    ├── Unauthenticated     401   invalid_api_key
+    ├── NotFound            404   model_not_found | not_found
+    ├── MethodNotAllowed    405   method_not_allowed
+    ├── RequestTimeout      408   request_timeout
+    ├── TooLarge            413   request_too_large
+    ├── ExpectationFailed   417   expectation_failed
+    ├── HeadTooLarge        431   head_too_large
+    ├── ClientLeft          499   recorded, never sent
+    ├── InternalError       500   internal_error
+    ├── UpstreamFailed      502   upstream_refused | upstream_reset | upstream_malformed
+    ├── Unavailable         503   engine_unavailable | draining | overloaded
+    └── UpstreamTimeout     504   first_byte_timeout | stall_timeout | total_timeout | connect_timeout
+"""
+
+
+class PenstockError(Exception):
+    """Root of everything Penstock raises on purpose; `str()` is one line fit for a person."""
+
+
+class ConfigError(PenstockError):
+    """A configuration value is wrong. The message names the field, the value and the fix."""
+
+
+class ModelError(PenstockError):
+    """A model cannot be found, fetched or trusted."""
+
+
+class RequestError(PenstockError):
+    """Ends one request with an OpenAI-shaped error body."""
+
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+    retry: bool | None = None
+    """What `x-should-retry` says to the SDK; None leaves it to the SDK's own rule."""
+    allow: str | None = None
+    """The `allow` header of a 405."""
+
+    def __init__(
+        self, message: str, *, code: str | None = None, param: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        if code is not None:
+            self.code = code
+
+
+class BadRequest(RequestError):
+    status, type, code, retry = 400, "invalid_request_error", "invalid_request", False
+
+
+class Unauthenticated(RequestError):
+    status, type, code, retry = 401, "authentication_error", "invalid_api_key", False
+
+
+class NotFound(RequestError):
+    status, type, code, retry = 404, "invalid_request_error", "not_found", False
+
+
+class MethodNotAllowed(RequestError):
+    status, type, code, retry = 405, "invalid_request_error", "method_not_allowed", False
+
+
+class RequestTimeout(RequestError):
+    status, type, code = 408, "timeout_error", "request_timeout"
+
+
+class TooLarge(RequestError):
+    status, type, code, retry = 413, "invalid_request_error", "request_too_large", False
+
+
+class ExpectationFailed(RequestError):
+    status, type, code, retry = 417, "invalid_request_error", "expectation_failed", False
+
+
+class HeadTooLarge(RequestError):
+    status, type, code, retry = 431, "invalid_request_error", "head_too_large", False
+
+
+class ClientLeft(RequestError):
+    status, type, code = 499, "client_error", "client_left"
+
+
+class InternalError(RequestError):
+    """A fault of ours: the traceback is logged, the client learns only the request id."""
+
+
+class UpstreamFailed(RequestError):
+    status, type, code = 502, "upstream_error", "upstream_failed"
+
+
+class Unavailable(RequestError):
+    status, type, code = 503, "server_error", "engine_unavailable"
+
+
+class UpstreamTimeout(RequestError):
+    status, type, code = 504, "timeout_error", "upstream_timeout"

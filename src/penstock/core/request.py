@@ -1,0 +1,35 @@
+"""A request as it came in: original bytes, and the few things read from them."""
+
+from penstock.core.errors import RequestError
+
+Headers = list[tuple[bytes, bytes]]
+"""Names and values as received, in order, hop-by-hop ones left out."""
+
+
+class Request:
+    """One parsed HTTP request. `target`, `headers` and `body` are the client's own bytes."""
+
+    __slots__ = (
+        "body", "bytes_in", "error", "expect", "headers", "http11", "keep_alive", "method", "received", "special",
+        "target",
+    )
+
+    def __init__(self, received: float) -> None:
+        self.received = received
+        """Monotonic time when the first byte of the head arrived."""
+        self.method = b""
+        self.target = b""
+        self.http11 = True
+        self.keep_alive = True
+        self.headers: Headers = []
+        self.special: dict[bytes, bytes] = {}
+        """Headers the gateway itself reads or replaces, by lower-case name."""
+        self.body: bytes = b""
+        self.bytes_in = 0
+        self.error: RequestError | None = None
+        """Set when the connection refused the request before it was whole."""
+
+    @property
+    def path(self) -> bytes:
+        """The target without its query string."""
+        return self.target.partition(b"?")[0]
