@@ -1,0 +1,1 @@
+"""The admin listener: metrics, health, what the fleet is doing, and the console page."""

@@ -1,0 +1,89 @@
+"""The read routes: what the fleet is, does and did."""
+
+from dataclasses import replace
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from penstock.core.clock import monotonic, wall
+from penstock.core.errors import BadRequest
+from penstock.gateway.admin.answers import answer
+from penstock.gateway.admin.state import AdminState
+from penstock.gateway.admin.timeline import Timeline
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 1000
+
+
+class Reads:
+    """Renders one `AdminState`."""
+
+    def __init__(self, state: AdminState, timeline: Timeline) -> None:
+        self._state = state
+        self._timeline = timeline
+
+    def routes(self) -> list[Route]:
+        """GET and HEAD only; the router answers 405 to the rest."""
+        return [
+            Route("/metrics", self.metrics, methods=["GET"]),
+            Route("/healthz", self.healthz, methods=["GET"]),
+            Route("/readyz", self.readyz, methods=["GET"]),
+            Route("/admin/about", self.about, methods=["GET"]),
+            Route("/admin/engines", self.engines, methods=["GET"]),
+            Route("/admin/live", self.live, methods=["GET"]),
+            Route("/admin/requests", self.requests, methods=["GET"]),
+            Route("/admin/timeline", self.timeline, methods=["GET"]),
+        ]
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus scrape."""
+        return Response(await self._state.metrics(), headers={"content-type": METRICS_TYPE})
+
+    async def healthz(self, request: Request) -> Response:
+        """200 as long as the process lives: an answer at all is the whole proof."""
+        return answer({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Response:
+        """200, or 503 with each reason."""
+        ready, reasons = self._state.ready()
+        return answer({"ready": ready, "reasons": reasons}, 200 if ready else 503)
+
+    async def about(self, request: Request) -> Response:
+        """Version, addresses, models."""
+        return answer(self._state.about())
+
+    async def engines(self, request: Request) -> Response:
+        """Each engine and its state."""
+        return answer({"engines": self._state.engines()})
+
+    async def live(self, request: Request) -> Response:
+        """Requests that run now."""
+        return answer({"requests": await self._state.live()})
+
+    async def requests(self, request: Request) -> Response:
+        """The last Records, newest first."""
+        limit = parse_limit(request.query_params.getlist("limit"))
+        return answer({"requests": await self._state.requests(limit)})
+
+    async def timeline(self, request: Request) -> Response:
+        """One point per second over the last five minutes, and the figures now.
+
+        Points are taken on the steady clock and dated here, so a step of the wall clock
+        moves the whole line and tears no hole in it.
+        """
+        shift = wall() - monotonic()
+        points = [replace(point, t=point.t + shift) for point in self._timeline.points()]
+        now = self._timeline.recent()
+        return answer({"now": replace(now, t=now.t + shift), "points": points})
+
+
+def parse_limit(values: list[str]) -> int:
+    """`?limit=`; BadRequest names the field and the value."""
+    if not values:
+        return DEFAULT_LIMIT
+    text = values[-1]
+    if text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_LIMIT:
+        return int(text)
+    raise BadRequest(f"limit must be a whole number from 1 to {MAX_LIMIT}, not {text!r}", param="limit")

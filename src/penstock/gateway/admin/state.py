@@ -1,0 +1,88 @@
+"""What the admin listener asks of the process that owns the fleet.
+
+The listener knows nothing of workers, engines or shared memory: it renders what an
+`AdminState` answers. Times are epoch seconds, durations seconds, sizes bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """A histogram since start: `counts[i]` fell in (bounds[i-1], bounds[i]] seconds.
+
+    Counts are per bucket, not cumulative; one more than bounds, the last is overflow.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.counts) != len(self.bounds) + 1:
+            raise ValueError(
+                f"{len(self.bounds)} bounds need {len(self.bounds) + 1} counts, not {len(self.counts)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over all workers since start. All grow but `in_flight` and `connections`."""
+
+    requests: int
+    errors: int
+    events: int
+    input_tokens: int
+    output_tokens: int
+    in_flight: int
+    connections: int
+    ttft: Buckets
+    itl: Buckets
+
+
+class AdminState(Protocol):
+    """The fleet as the admin listener sees it.
+
+    Any method may raise OSError (TimeoutError included) when a worker does not answer;
+    the listener turns that into 503.
+    """
+
+    async def metrics(self) -> bytes:
+        """All series in the Prometheus text format, version 0.0.4."""
+
+    def ready(self) -> tuple[bool, list[str]]:
+        """Whether a request sent now can be answered; if not, each reason in words."""
+
+    def engines(self) -> Sequence[Row]:
+        """One row per engine.
+
+        name, kind, state (starting | ready | failing | stopped | ...), address, models
+        (list of names), in_flight, restarts, since (of this state), last_error, pid,
+        version. What an engine does not have is None.
+        """
+
+    async def requests(self, limit: int) -> Sequence[Row]:
+        """The last `limit` finished Records, newest first.
+
+        id, time (arrival), method, path, model, engine, stream, status, outcome, error,
+        ttft_s, tpot_s, duration_s, itl {count, mean_s, max_s}, input_tokens,
+        output_tokens, cached_tokens, tokens_source, bytes_in, bytes_out, attempts.
+        """
+
+    async def live(self) -> Sequence[Row]:
+        """Running requests: id, model, engine, path, stream, age_s, first_byte, events.
+
+        `first_byte` says whether the client has had one.
+        """
+
+    def totals(self) -> Totals:
+        """Counters for the timeline; called once a second, so it must be cheap."""
+
+    def about(self) -> Row:
+        """version, api (base address), models (names), workers, uptime_s, open.
+
+        `open` is true when the API takes requests without a key.
+        """

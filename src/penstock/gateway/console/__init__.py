@@ -1,0 +1,1 @@
+"""Assets of the console page, served by the admin listener as they are."""
