@@ -37,7 +37,7 @@ class Relay:
         self._client = httpx.AsyncClient(
             base_url=self._settings.api,
             timeout=TIMEOUT,
-            verify=trust(self._settings.api_certificate),
+            verify=trust(self._settings),
             # A proxy from the environment has no business between two loopback ports.
             trust_env=False,
         )
@@ -128,14 +128,15 @@ def in_band(error: RequestError) -> bytes:
     return b"\n\ndata: " + msgspec.json.encode(error_body(error)) + b"\n\n"
 
 
-def trust(certificate: str) -> ssl.SSLContext | bool:
-    """Trust in exactly one certificate, or in the system's authorities."""
-    if not certificate:
-        return True
+def trust(settings: AdminSettings) -> ssl.SSLContext:
+    """Trust in exactly one certificate, or in the system's authorities; in none for a plain API."""
+    if settings.api.startswith("https:") and not settings.api_certificate:
+        return ssl.create_default_context()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(certificate)
+    if settings.api_certificate:
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(settings.api_certificate)
     return context
 
 

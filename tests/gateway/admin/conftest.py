@@ -1,0 +1,90 @@
+"""A fleet that is not there, small enough to see whole."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+from starlette.testclient import TestClient
+
+from penstock.gateway.admin.app import create_admin
+from penstock.gateway.admin.settings import AdminSettings
+from penstock.gateway.admin.state import Buckets, Totals
+
+
+class FakeState:
+    """Answers from its attributes; `broken` makes every answer raise it."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+        self.broken: Exception | None = None
+        self.limits: list[int] = []
+        self.seconds = 0
+
+    def _check(self) -> None:
+        if self.broken is not None:
+            raise self.broken
+
+    async def metrics(self) -> bytes:
+        self._check()
+        return b"penstock_requests_total 3\n"
+
+    def ready(self) -> tuple[bool, list[str]]:
+        self._check()
+        return not self.reasons, self.reasons
+
+    def engines(self) -> list[dict[str, object]]:
+        self._check()
+        return [{"name": "local", "state": "ready", "models": ["tiny"], "last_error": None}]
+
+    async def requests(self, limit: int) -> list[dict[str, object]]:
+        self._check()
+        self.limits.append(limit)
+        return [{"id": f"r{index}", "ttft_s": float("nan")} for index in range(min(limit, 3))]
+
+    async def live(self) -> list[dict[str, object]]:
+        self._check()
+        return [{"id": "r9", "age_s": 1.5}]
+
+    def totals(self) -> Totals:
+        self._check()
+        self.seconds += 1
+        n = self.seconds
+        return Totals(
+            requests=n,
+            errors=0,
+            events=10 * n,
+            input_tokens=n,
+            output_tokens=n,
+            in_flight=2,
+            connections=2,
+            ttft=Buckets((0.1, 0.2), (0, n, 0)),
+            itl=Buckets((0.01,), (n, 0)),
+        )
+
+    def about(self) -> dict[str, object]:
+        self._check()
+        return {"version": "0.1.0", "api": "http://127.0.0.1:8080", "open": True}
+
+
+type_of_connect = Callable[..., AbstractContextManager[TestClient]]
+
+
+@pytest.fixture
+def state() -> FakeState:
+    return FakeState()
+
+
+@pytest.fixture
+def connect(state: FakeState) -> type_of_connect:
+    @contextmanager
+    def _connect(base: str = "http://127.0.0.1:8081", **settings: str) -> Iterator[TestClient]:
+        with TestClient(create_admin(state, AdminSettings(**settings)), base_url=base) as client:
+            yield client
+
+    return _connect
+
+
+@pytest.fixture
+def client(connect: type_of_connect) -> Iterator[TestClient]:
+    with connect() as client:
+        yield client
