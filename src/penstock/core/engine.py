@@ -13,10 +13,17 @@ from penstock.core.request import Headers, Request
 class ResponseHead:
     """Status and end-to-end headers of an answer; framing is the gateway's business."""
 
-    __slots__ = ("content_length", "headers", "opaque", "sse", "status")
+    __slots__ = ("bodyless", "content_length", "headers", "opaque", "sse", "status")
 
     def __init__(
-        self, status: int, headers: Headers, *, content_length: int | None, sse: bool = False, opaque: bool = False
+        self,
+        status: int,
+        headers: Headers,
+        *,
+        content_length: int | None,
+        sse: bool = False,
+        opaque: bool = False,
+        bodyless: bool = False,
     ) -> None:
         self.status = status
         self.headers = headers
@@ -26,6 +33,8 @@ class ResponseHead:
         """The body is `text/event-stream`."""
         self.opaque = opaque
         """The body is encoded (gzip, br): it is passed, never looked into."""
+        self.bodyless = bodyless
+        """No body follows, whatever the declared length: HEAD, 204, 304."""
 
 
 class Sink(Protocol):
@@ -61,8 +70,11 @@ class Exchange(Protocol):
 class Engine(Protocol):
     """Something that answers a Request."""
 
-    def send(self, request: Request, sink: Sink, request_id: bytes) -> Exchange:
-        """Starts the request and returns without waiting. Every failure arrives through `sink.failed`."""
+    def send(self, request: Request, sink: Sink, request_id: bytes, *, fresh: bool = False) -> Exchange:
+        """Starts the request and returns without waiting. Every failure arrives through `sink.failed`.
+
+        `fresh` asks for a new connection rather than a kept-alive one.
+        """
 
     async def close(self) -> None:
         """Drops idle connections."""

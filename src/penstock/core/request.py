@@ -2,17 +2,17 @@
 
 from penstock.core.errors import RequestError
 
-Headers = list[tuple[bytes, bytes]]
-"""Names and values as received, in order, hop-by-hop ones left out."""
+Headers = list[bytes]
+"""End-to-end headers as `Name: value` lines, in the order and spelling received."""
 
 
 class Request:
     """One parsed HTTP request. `target`, `headers` and `body` are the client's own bytes."""
 
     __slots__ = (
-        "body", "bytes_in", "error", "expect", "headers", "http11", "keep_alive", "method", "received", "special",
-        "target",
-    )
+        "body", "bytes_in", "error", "expects_continue", "headers", "http11", "keep_alive", "method", "received",
+        "special", "target",
+    )  # fmt: skip
 
     def __init__(self, received: float) -> None:
         self.received = received
@@ -21,6 +21,7 @@ class Request:
         self.target = b""
         self.http11 = True
         self.keep_alive = True
+        self.expects_continue = False
         self.headers: Headers = []
         self.special: dict[bytes, bytes] = {}
         """Headers the gateway itself reads or replaces, by lower-case name."""
@@ -28,8 +29,3 @@ class Request:
         self.bytes_in = 0
         self.error: RequestError | None = None
         """Set when the connection refused the request before it was whole."""
-
-    @property
-    def path(self) -> bytes:
-        """The target without its query string."""
-        return self.target.partition(b"?")[0]

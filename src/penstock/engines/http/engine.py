@@ -1,0 +1,76 @@
+"""An engine at a base URL."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from urllib.parse import urlsplit
+
+from penstock.core.engine import Exchange, Sink
+from penstock.core.errors import UpstreamFailed, UpstreamTimeout
+from penstock.core.request import Request
+from penstock.core.tasks import Tasks
+from penstock.engines.http.exchange import HttpExchange
+from penstock.engines.http.upstream import Pool, Upstream
+from penstock.wire.heads import upstream_head
+
+
+class HttpEngine:
+    """Sends requests to one OpenAI-compatible server.
+
+    `url`: base URL without a trailing `/v1`. `authorization`: header value for the engine, b"" to send none, None to
+    pass the client's own on. `connect_timeout`: seconds.
+    """
+
+    def __init__(self, url: str, *, authorization: bytes | None, connect_timeout: float, connections: int) -> None:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if secure else 80)
+        self._authority = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
+        self._base = parts.path.rstrip("/").encode()
+        self._tls = ssl.create_default_context() if secure else None
+        self._authorization = authorization
+        self._connect_timeout = connect_timeout
+        self._pool = Pool(connections)
+        self._tasks = Tasks()
+
+    def send(self, request: Request, sink: Sink, request_id: bytes, *, fresh: bool = False) -> Exchange:
+        """Starts the request. `fresh` opens a new connection: the way to retry when a kept-alive one was stale."""
+        payload = upstream_head(
+            request, host=self._authority, base=self._base, authorization=self._authorization, request_id=request_id
+        )
+        if request.body:
+            payload += request.body
+        exchange = HttpExchange(sink, head_only=request.method == b"HEAD")
+        upstream = None if fresh else self._pool.take()
+        if upstream is not None:
+            exchange.begin(upstream, payload, reused=True)
+        else:
+            exchange.connecting(self._tasks.spawn(self._connect(exchange, payload)))
+        return exchange
+
+    async def _connect(self, exchange: HttpExchange, payload: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, upstream = await loop.create_connection(
+                    lambda: Upstream(self._pool), self._host, self._port, ssl=self._tls
+                )
+        except TimeoutError:
+            exchange.ended()
+            reason = f"The engine did not accept a connection within {self._connect_timeout:g} s."
+            exchange.sink.failed(UpstreamTimeout(reason, code="connect_timeout"))
+        except OSError as error:
+            exchange.ended()
+            reason = f"The engine refused the connection: {error.strerror or error}."
+            exchange.sink.failed(UpstreamFailed(reason, code="upstream_refused"))
+        else:
+            exchange.begin(upstream, payload, reused=False)
+
+    async def close(self) -> None:
+        """Drops idle connections; running exchanges finish on theirs, which close after them."""
+        self._pool.close()
+
+    def __repr__(self) -> str:
+        return f"<HttpEngine {self._host}:{self._port}{self._base.decode()} {self._pool!r}>"

@@ -1,0 +1,224 @@
+"""One connection to an engine: parses answers with llhttp and pushes them into the sink of the current exchange."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from penstock.core.engine import ResponseHead
+from penstock.core.errors import RequestError, UpstreamFailed
+from penstock.core.request import Headers
+from penstock.wire.heads import READ_OF_RESPONSE, without
+
+if TYPE_CHECKING:
+    from penstock.engines.http.exchange import HttpExchange
+
+LONGEST_HEAD = 256 * 1024
+NO_BODY = frozenset({204, 304})
+
+
+class Upstream(asyncio.Protocol):
+    """A kept-alive connection. It serves one exchange at a time; `pool` gets it back when it may be used again."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._parser = httptools.HttpResponseParser(self)
+        self._exchange: HttpExchange | None = None
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.lost = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._headers: Headers = []
+        self._pieces: list[bytes] = []
+        self._head: ResponseHead | None = None
+        self._head_size = 0
+        self._head_sent = False
+        self._answered = False
+        self._done = False
+        self._surplus = False
+        self._framed = False
+        self._sse = False
+        self._opaque = False
+        self._length: int | None = None
+        self._connection = b""
+
+    # -- what the exchange asks -------------------------------------------------------------------------------------
+
+    def start(self, exchange: HttpExchange, payload: bytes) -> None:
+        """Sends a request; its answer goes to `exchange.sink`."""
+        self._exchange = exchange
+        self.transport.write(payload)
+
+    def drop(self) -> None:
+        """Forgets the exchange and resets the connection, so that the engine notices at once."""
+        self._exchange = None
+        self.transport.abort()
+
+    # -- asyncio.Protocol -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            # Bytes nobody asked for: whatever follows could not be told from the next answer.
+            self._pool.forget(self)
+            self.transport.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(UpstreamFailed("The engine switched protocols unasked.", code="upstream_malformed"))
+            return
+        except httptools.HttpParserError as error:
+            if not self._done:
+                self._push(exchange)
+                if self._exchange is exchange:
+                    reason = f"The engine's answer is not HTTP: {error}"
+                    self._fail(UpstreamFailed(reason, code="upstream_malformed"))
+                return
+            self._surplus = True
+        self._push(exchange)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self._pool.forget(self)
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if self._head is not None and not self._framed and exc is None:
+            self._done = self._surplus = True  # the body ends with the connection (RFC 9112, 6.3)
+            self._push(exchange)
+            return
+        self._fail(UpstreamFailed("The engine closed the connection before its answer was complete.", code="upstream_reset"))
+
+    # -- httptools --------------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._done:
+            self._surplus = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._done:
+            return
+        self._head_size += len(name) + len(value)
+        if self._head is not None or self._head_size > LONGEST_HEAD:
+            return  # trailers are dropped; an endless head fails in on_headers_complete or by its timeout
+        lower = name.lower()
+        if lower not in READ_OF_RESPONSE:
+            self._headers.append(name + b": " + value)
+            if lower == b"content-type":
+                self._sse = value[:17].lower() == b"text/event-stream"
+            elif lower == b"content-encoding":
+                self._opaque = value.lower() != b"identity"
+        elif lower == b"content-length":
+            self._length = int(value)
+            self._framed = True
+        elif lower == b"transfer-encoding":
+            self._framed = True
+        elif lower == b"connection":
+            self._connection = value
+
+    def on_headers_complete(self) -> None:
+        if self._done:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            return
+        headers = self._headers
+        if self._connection and self._connection.lower() not in (b"keep-alive", b"close"):
+            headers = without(headers, self._connection)
+        bodyless = status in NO_BODY or (self._exchange is not None and self._exchange.head_only)
+        if bodyless:
+            self._framed = True
+        self._head = ResponseHead(
+            status, headers, content_length=self._length, sse=self._sse, opaque=self._opaque, bodyless=bodyless
+        )
+        if self._exchange is not None and self._exchange.head_only:
+            # llhttp cannot be told that no body follows; the connection is not used again.
+            self._done = self._surplus = True
+
+    def on_body(self, body: bytes) -> None:
+        if not self._done:
+            self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._head is None:
+            self._headers, self._length, self._framed = [], None, False  # 1xx: the answer is still to come
+        else:
+            self._done = True
+
+    # -- onwards ----------------------------------------------------------------------------------------------------
+
+    def _push(self, exchange: HttpExchange) -> None:
+        """Hands what one read brought to the sink: at most one `head`, one `data`, one `end`."""
+        if self._head is None:
+            if self._head_size > LONGEST_HEAD:
+                self._fail(UpstreamFailed("The engine sent too large a head.", code="upstream_malformed"))
+            return
+        sink, done = exchange.sink, self._done
+        if not self._head_sent:
+            self._head_sent = True
+            sink.head(self._head)
+        pieces = self._pieces
+        if done:
+            self._exchange = None
+            reusable = not self._surplus and not self.lost and self._parser.should_keep_alive()
+            self._clear()
+            # Before the sink hears of the end: a pipelined request may then take this connection.
+            if reusable:
+                self._pool.release(self)
+            elif not self.lost:
+                self.transport.abort()
+            exchange.ended()
+            if pieces:
+                sink.data(pieces[0] if len(pieces) == 1 else b"".join(pieces), True)
+            sink.end()
+        elif pieces:
+            self._pieces = []
+            sink.data(pieces[0] if len(pieces) == 1 else b"".join(pieces), False)
+
+    def _fail(self, error: RequestError) -> None:
+        exchange = self._exchange
+        self._exchange = None
+        if not self.lost:
+            self._pool.forget(self)
+            self.transport.abort()
+        if exchange is not None:
+            exchange.ended()
+            exchange.sink.failed(error)
+
+
+class Pool:
+    """Idle connections to one address, the most recently used first: the others may rest and close."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._idle: list[Upstream] = []
+        self.closed = False
+
+    def take(self) -> Upstream | None:
+        return self._idle.pop() if self._idle else None
+
+    def release(self, upstream: Upstream) -> None:
+        if self.closed or len(self._idle) >= self._most:
+            upstream.transport.close()
+        else:
+            self._idle.append(upstream)
+
+    def forget(self, upstream: Upstream) -> None:
+        if upstream in self._idle:
+            self._idle.remove(upstream)
+
+    def close(self) -> None:
+        self.closed = True
+        for upstream in self._idle:
+            upstream.transport.close()
+        self._idle.clear()
+
+    def __repr__(self) -> str:
+        return f"<Pool {len(self._idle)} idle>"

@@ -1,0 +1,139 @@
+"""Every metric Penstock exports. Rules, dashboards and docs may name only what stands here.
+
+Metrics with the same labels form a sheet: one row of numbers per label set, so a finished request finds its whole row
+with one look-up.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from penstock.telemetry import buckets
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """One declared metric. Counters are exported with the suffix `_total`."""
+
+    name: str
+    kind: Kind
+    help: str
+    bounds: tuple[float, ...] = ()
+    """Upper bounds of a histogram's buckets, without +Inf."""
+
+    @property
+    def slots(self) -> int:
+        """Numbers it takes in a row: a histogram holds its buckets, +Inf, and the sum."""
+        return len(self.bounds) + 2 if self.kind is Kind.HISTOGRAM else 1
+
+
+class Sheet(msgspec.Struct, frozen=True):
+    """Metrics that share their labels."""
+
+    name: str
+    labels: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+
+    @property
+    def slots(self) -> int:
+        return sum(m.slots for m in self.metrics)
+
+    def offset(self, name: str) -> int:
+        """Where a metric's numbers begin inside a row."""
+        at = 0
+        for metric in self.metrics:
+            if metric.name == name:
+                return at
+            at += metric.slots
+        raise KeyError(name)
+
+
+def _counter(name: str, text: str) -> Metric:
+    return Metric(name, Kind.COUNTER, text)
+
+
+def _gauge(name: str, text: str) -> Metric:
+    return Metric(name, Kind.GAUGE, text)
+
+
+def _histogram(name: str, bounds: tuple[float, ...], text: str) -> Metric:
+    return Metric(name, Kind.HISTOGRAM, text, bounds)
+
+
+REQUESTS = Sheet(
+    "requests",
+    ("route", "model", "engine", "status", "outcome"),
+    (_counter("penstock_requests", "Requests that ended, by how they ended"),),
+)
+
+TRAFFIC = Sheet(
+    "traffic",
+    ("route", "model", "engine"),
+    (
+        _histogram("penstock_request_duration_seconds", buckets.LATENCY, "Request received to last byte, end to end"),
+        _histogram(
+            "penstock_time_to_first_token_seconds", buckets.FIRST_TOKEN, "Request received to first content (streams)"
+        ),
+        _histogram("penstock_inter_token_latency_seconds", buckets.TOKEN, "Between two relayed pieces of a stream"),
+        _histogram(
+            "penstock_time_per_output_token_seconds", buckets.TOKEN, "First to last content over output tokens less one"
+        ),
+        _counter("penstock_input_tokens", "Input tokens, cached ones included"),
+        _counter("penstock_output_tokens", "Output tokens, reasoning ones included"),
+        _counter("penstock_cached_input_tokens", "Input tokens the engine read from its prefix cache"),
+        _counter("penstock_reasoning_tokens", "Output tokens spent on reasoning"),
+        _counter("penstock_requests_without_usage", "Requests whose tokens were counted, as the engine reported none"),
+        _counter("penstock_request_bytes", "Bytes of request bodies"),
+        _counter("penstock_response_bytes", "Bytes of response bodies"),
+        _counter("penstock_stream_events", "Stream events relayed"),
+        _counter("penstock_attempts", "Tries at an engine; more than requests means retries"),
+    ),
+)
+
+ENGINE_LOAD = Sheet(
+    "engine_load",
+    ("engine",),
+    (_gauge("penstock_engine_requests_in_flight", "Requests an engine is answering for this gateway"),),
+)
+
+PROCESS = Sheet(
+    "process",
+    (),
+    (
+        _gauge("penstock_requests_in_flight", "Requests being answered"),
+        _gauge("penstock_connections", "Open client connections"),
+        _counter("penstock_connections_accepted", "Client connections accepted"),
+        _counter("penstock_access_log_dropped", "Access log lines dropped because the log could not keep up"),
+    ),
+)
+
+SHEETS = (REQUESTS, TRAFFIC, ENGINE_LOAD, PROCESS)
+"""What workers write. Rows of all workers are added up."""
+
+PLATFORM = (
+    Sheet(
+        "engines",
+        ("engine", "kind"),
+        (
+            _gauge("penstock_engine_ready", "1 when the engine takes requests"),
+            _counter("penstock_engine_restarts", "Times a managed engine was started again"),
+        ),
+    ),
+    Sheet(
+        "platform",
+        (),
+        (
+            _gauge("penstock_workers", "Gateway worker processes that are up"),
+            _counter("penstock_worker_restarts", "Workers started again after they died"),
+            _counter("penstock_config_reloads", "Configs taken over while running"),
+            _counter("penstock_config_reload_failures", "Configs refused while running"),
+        ),
+    ),
+    Sheet("build", ("version",), (_gauge("penstock_build_info", "1, with the version as label"),)),
+)
+"""What the supervisor knows."""

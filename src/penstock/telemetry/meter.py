@@ -1,0 +1,99 @@
+"""Record -> series: the one place that fills request metrics."""
+
+from bisect import bisect_left
+
+from penstock.core.record import Outcome, Record, TokenSource
+from penstock.telemetry import buckets
+from penstock.telemetry.catalogue import ENGINE_LOAD, PROCESS, REQUESTS, TRAFFIC
+from penstock.telemetry.series import OTHER, Row, SeriesWriter
+
+ROUTES = {
+    route.encode(): route
+    for route in (
+        "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages", "/v1/models",
+        "/tokenize", "/v1/rerank", "/v1/audio/transcriptions", "/v1/audio/speech", "/v1/images/generations",
+        "/v1/files", "/v1/batches",
+    )
+}  # fmt: skip
+"""Paths that get a label value of their own; scanners and typos share `other`."""
+
+DURATION = TRAFFIC.offset("penstock_request_duration_seconds")
+FIRST_TOKEN = TRAFFIC.offset("penstock_time_to_first_token_seconds")
+BETWEEN = TRAFFIC.offset("penstock_inter_token_latency_seconds")
+PER_TOKEN = TRAFFIC.offset("penstock_time_per_output_token_seconds")
+INPUT = TRAFFIC.offset("penstock_input_tokens")
+OUTPUT = TRAFFIC.offset("penstock_output_tokens")
+CACHED = TRAFFIC.offset("penstock_cached_input_tokens")
+REASONING = TRAFFIC.offset("penstock_reasoning_tokens")
+COUNTED = TRAFFIC.offset("penstock_requests_without_usage")
+BYTES_IN = TRAFFIC.offset("penstock_request_bytes")
+BYTES_OUT = TRAFFIC.offset("penstock_response_bytes")
+EVENTS = TRAFFIC.offset("penstock_stream_events")
+ATTEMPTS = TRAFFIC.offset("penstock_attempts")
+
+IN_FLIGHT = PROCESS.offset("penstock_requests_in_flight")
+CONNECTIONS = PROCESS.offset("penstock_connections")
+ACCEPTED = PROCESS.offset("penstock_connections_accepted")
+DROPPED = PROCESS.offset("penstock_access_log_dropped")
+
+BETWEEN_SUM = BETWEEN + len(buckets.TOKEN) + 1
+
+
+class Meter:
+    """A worker's metrics. `process` and the rows from `traffic` are written in place by the data path."""
+
+    def __init__(self, writer: SeriesWriter) -> None:
+        self._writer = writer
+        self.process: Row = writer.row(PROCESS, ())
+        self._traffic: dict[tuple[str, str, str], Row] = {}
+        self._requests: dict[tuple[str, str, str, int, Outcome], Row] = {}
+
+    def route(self, path: bytes) -> str:
+        """The label value of a path."""
+        return ROUTES.get(path, OTHER)
+
+    def engine_load(self, engine: str) -> Row:
+        return self._writer.row(ENGINE_LOAD, (engine,))
+
+    def traffic(self, route: str, model: str, engine: str) -> Row:
+        key = (route, model, engine)
+        row = self._traffic.get(key)
+        if row is None:
+            row = self._traffic[key] = self._writer.row(TRAFFIC, key)
+        return row
+
+    def finish(self, record: Record, route: str, model: str) -> None:
+        """Counts one ended request. `model`: its label value, a model of the fleet or `other`."""
+        outcome = record.outcome or Outcome.INTERNAL_ERROR
+        key = (route, model, record.engine, record.status, outcome)
+        counted = self._requests.get(key)
+        if counted is None:
+            labels = (route, model, record.engine, str(record.status), outcome.value)
+            counted = self._requests[key] = self._writer.row(REQUESTS, labels)
+        counted[0] += 1
+        row = self.traffic(route, model, record.engine)
+        observe(row, DURATION, buckets.LATENCY, record.duration_s)
+        if record.ttft_s is not None:
+            observe(row, FIRST_TOKEN, buckets.FIRST_TOKEN, record.ttft_s)
+        if record.tpot_s is not None:
+            observe(row, PER_TOKEN, buckets.TOKEN, record.tpot_s)
+        if record.tokens_source is not TokenSource.NONE:
+            row[INPUT] += record.input_tokens
+            row[OUTPUT] += record.output_tokens
+            if record.cached_tokens:
+                row[CACHED] += record.cached_tokens
+            if record.reasoning_tokens:
+                row[REASONING] += record.reasoning_tokens
+            if record.tokens_source is TokenSource.COUNTED:
+                row[COUNTED] += 1
+        row[BYTES_IN] += record.bytes_in
+        row[BYTES_OUT] += record.bytes_out
+        row[ATTEMPTS] += len(record.attempts)
+
+
+def observe(row: Row, at: int, bounds: tuple[float, ...], value: float) -> None:
+    """One observation of a histogram whose numbers begin at slot `at`: a bucket, and the sum after the last."""
+    row[at + bisect_left(bounds, value)] += 1
+    row[at + len(bounds) + 1] += value
+
+
