@@ -16,7 +16,11 @@ def check(config: Config) -> None:
         url = getattr(engine, "url", None)
         if url is not None:
             _url(f"engines.{index}.url", url)
-    if config.listen.port and config.listen.port == config.admin.port and config.listen.host == config.admin.host:
+    if (
+        config.listen.port
+        and config.listen.port == config.admin.port
+        and config.listen.host == config.admin.host
+    ):
         raise ConfigError(f"admin.port: {config.admin.port} is listen.port too; give each its own")
 
 
@@ -32,11 +36,13 @@ def is_loopback(host: str) -> bool:
 
 def _names(config: Config) -> None:
     if not config.engines:
-        raise ConfigError("engines: the list is empty; leave the key out for the embedded model, or name an engine")
+        raise ConfigError(
+            "engines: the list is empty; remove the key for the embedded model, or name an engine"
+        )
     seen: set[str] = set()
     for index, engine in enumerate(config.engines):
         if engine.name in seen:
-            raise ConfigError(f"engines.{index}.name: {engine.name!r} is used twice; every engine needs its own name")
+            raise ConfigError(f"engines.{index}.name: {engine.name!r} is used twice; choose another name")
         seen.add(engine.name)
 
 
@@ -55,18 +61,31 @@ def _exposure(config: Config) -> None:
 
 def _keys(config: Config) -> None:
     for index, key in enumerate(config.auth.keys):
-        if len(key) < 16 or not key.isascii() or not key.isprintable() or " " in key:
-            raise ConfigError(
-                f"auth.keys.{index}: a key needs at least 16 printable ASCII characters without spaces; "
-                "make one with `openssl rand -hex 24`"
-            )
+        _secret(f"auth.keys.{index}", key, 16)
+    if config.admin.token:
+        _secret("admin.token", config.admin.token, 1 if is_loopback(config.admin.host) else 16)
+    for index, engine in enumerate(config.engines):
+        api_key = getattr(engine, "api_key", "")
+        if api_key:
+            _secret(f"engines.{index}.api_key", api_key, 1)
+
+
+def _secret(field: str, value: str, least: int) -> None:
+    if len(value) < least or not value.isascii() or not value.isprintable() or " " in value:
+        length = f"at least {least} " if least > 1 else ""
+        raise ConfigError(
+            f"{field}: *** needs {length}printable ASCII characters without spaces or line ends; "
+            "make one with `openssl rand -hex 24`"
+        )
 
 
 def _url(field: str, url: str) -> None:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigError(f"{field}: {url!r} is not a URL ({error}); write http://host:port/v1") from None
-    if not host or parts.username or parts.password or port == 0:
-        raise ConfigError(f"{field}: write http://host:port/v1, without a user or password; put keys in api_key")
+    except ValueError:
+        raise ConfigError(f"{field}: this is not a URL; write http://host:port/v1") from None
+    if not host or not url.isascii() or not url.isprintable() or "@" in parts.netloc or port == 0:
+        raise ConfigError(
+            f"{field}: write http://host:port/v1, without a user or password; put keys in api_key"
+        )

@@ -1,20 +1,21 @@
-"""YAML text, environment and overrides -> Config, with the origin of every value.
+"""File, environment and overrides -> Config, with the origin of every value.
 
-Errors name the field, the value and the fix. `${NAME}` inside a string is replaced from the environment;
-`$${` stands for a literal `${`. Origins are kept by dotted path (`engines.0.url`) for `penstock explain`.
+Later wins: default, file, environment variable, `--set`, an option of its own. Errors name field, value and
+fix. `${NAME}` inside a string is replaced from the environment; `$${` stands for a literal `${`.
 """
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
-import yaml
 
 from penstock.config.check import check
-from penstock.config.schema import Config, Http, LlamaCpp, Section
+from penstock.config.document import read, scalar
+from penstock.config.override import Flag, assign
+from penstock.config.schema import SECRETS, Config
+from penstock.config.unknown import check_keys
 from penstock.core.errors import ConfigError
 
 REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
@@ -30,137 +31,126 @@ class Loaded(msgspec.Struct, frozen=True):
     origins: dict[str, str]
     """Dotted path -> origin, for every value that is not a default."""
     path: Path | None
+    referenced: frozenset[str] = frozenset()
+    """Paths of the strings that hold a value of the environment; never printed."""
 
 
-def load(path: Path | None, env: Mapping[str, str], overrides: tuple[str, ...] = ()) -> Loaded:
-    """Reads `path` (None: no document), then the environment's variables, then `key.path=value` overrides.
+def without_indexes(path: str) -> str:
+    """`engines.0.api_key` -> `engines.api_key`."""
+    return ".".join(part for part in path.split(".") if not part.isdigit())
 
-    Raises ConfigError; nothing else, whatever the bytes.
+
+def load(
+    path: Path | None, env: Mapping[str, str], overrides: tuple[str, ...] = (), flags: tuple[Flag, ...] = ()
+) -> Loaded:
+    """Reads `path` (None: no document), then the environment's variables, `key.path=value` overrides, flags.
+
+    Raises ConfigError; nothing else, whatever the bytes. Changes nothing outside the Loaded it returns.
     """
     document: dict[str, Any] = {}
     origins: dict[str, str] = {}
+    referenced: set[str] = set()
     if path is not None:
-        document = _read(path)
-        document = _resolve(document, "", env, origins, str(path))
+        document = _Resolver(env, str(path), origins, referenced).value(read(path), "")
     for variable, field in VARIABLES.items():
         if env.get(variable):
-            _assign(document, field, _scalar(env[variable]), f"environment variable {variable}", origins)
+            value = env[variable] if variable == "HOST" else scalar(env[variable])
+            assign(document, field, value, f"environment variable {variable}", origins)
     for override in overrides:
         key, sign, text = override.partition("=")
         if not sign or not key:
-            raise ConfigError(f"--set {override!r}: write it as key.path=value, e.g. --set listen.port=9000")
-        _assign(document, key, _scalar(text), f"--set {key}", origins)
-    config = _convert(document)
-    check(config)
-    return Loaded(config, origins, path)
-
-
-def _read(path: Path) -> dict[str, Any]:
+            raise ConfigError(f"--set {key!r}: write it as key.path=value, e.g. --set listen.port=9000")
+        assign(document, key, scalar(text), f"--set {key}", origins)
+    for flag in flags:
+        assign(document, flag.field, flag.value, flag.option, origins)
+    referenced &= origins.keys()
+    referenced -= {path for path in referenced if "${" not in origins[path]}
+    config = _convert(document, origins, referenced)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read config {path}: {error}") from None
-    try:
-        document = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    except (RecursionError, ValueError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: the document must be a mapping of keys such as `listen:`, found {document!r:.60}")
-    return document
+        check(config)
+    except ConfigError as error:
+        field = str(error).partition(":")[0]
+        raise ConfigError(f"{error}{_source(field, origins)}") from None
+    return Loaded(config, origins, path, frozenset(referenced))
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice: the first would be dropped in silence."""
+class _Resolver:
+    """Copies a document with its environment references replaced, and records the origin of every leaf."""
 
+    def __init__(
+        self, env: Mapping[str, str], source: str, origins: dict[str, str], referenced: set[str]
+    ) -> None:
+        self._env = env
+        self._source = source
+        self._origins = origins
+        self._referenced = referenced
 
-def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-        if not isinstance(key, str):
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", key_node.start_mark)
-        seen.add(key)
-    return dict(yaml.SafeLoader.construct_mapping(loader, node, deep=True))
+    def value(self, value: Any, path: str) -> Any:
+        if isinstance(value, dict) and (value or not path):
+            inner = {
+                k: self.value(v, f"{path}.{k}" if path else k) for k, v in value.items() if v is not None
+            }
+            return inner  # a key with nothing behind it keeps its default
+        if isinstance(value, list) and value:
+            return [self.value(v, f"{path}.{i}") for i, v in enumerate(value)]
+        names: list[str] = []
+        if isinstance(value, str):
+            value = REFERENCE.sub(lambda match: self._replace(match, path, names), value)
+        elif not isinstance(value, int | float | dict | list):
+            raise ConfigError(
+                f"{path}: expected text, a number, a list or a section; found {type(value).__name__}"
+            )
+        if names:
+            self._referenced.add(path)
+        self._origins[path] = (
+            f"{self._source} ({', '.join(f'${{{n}}}' for n in names)})" if names else self._source
+        )
+        return value
 
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-
-
-def _resolve(value: Any, path: str, env: Mapping[str, str], origins: dict[str, str], source: str) -> Any:
-    """A copy of `value` with environment references replaced; fills `origins` for every leaf."""
-    if isinstance(value, dict):
-        return {k: _resolve(v, f"{path}.{k}" if path else k, env, origins, source) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_resolve(v, f"{path}.{i}", env, origins, source) for i, v in enumerate(value)]
-    names: list[str] = []
-
-    def replace(match: re.Match[str]) -> str:
+    def _replace(self, match: re.Match[str], path: str, names: list[str]) -> str:
         name = match[1]
         if name is None:
             return "${"
         if not NAME.fullmatch(name):
-            raise ConfigError(f"{path}: `${{{name}}}` is not a variable name; write ${{NAME}}, or $${{ for a literal")
-        if name not in env:
-            raise ConfigError(f"{path}: environment variable {name} is not set; export it or remove the reference")
+            raise ConfigError(
+                f"{path}: `${{{name}}}` is not a variable name; write ${{NAME}}, or $${{ for a literal"
+            )
+        if name not in self._env:
+            raise ConfigError(
+                f"{path}: environment variable {name} is not set; export it or remove the reference"
+            )
         names.append(name)
-        return env[name]
-
-    if isinstance(value, str):
-        value = REFERENCE.sub(replace, value)
-    origins[path] = f"{source} (${{{'}, ${'.join(names)}}})" if names else source
-    return value
+        return self._env[name]
 
 
-def _scalar(text: str) -> Any:
+def _convert(document: dict[str, Any], origins: dict[str, str], referenced: set[str]) -> Config:
+    check_keys(document)
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-
-
-def _assign(document: dict[str, Any], key: str, value: Any, origin: str, origins: dict[str, str]) -> None:
-    parts = key.split(".")
-    node: Any = document
-    for depth, part in enumerate(parts):
-        here = ".".join(parts[: depth + 1])
-        last = depth == len(parts) - 1
-        if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
-                raise ConfigError(f"{origin}: {here} does not exist; the list has {len(node)} entries")
-            if last:
-                node[int(part)] = value
-            else:
-                node = node[int(part)]
-        elif isinstance(node, dict):
-            if last:
-                node[part] = value
-            else:
-                node = node.setdefault(part, {})
-        else:
-            raise ConfigError(f"{origin}: {here} is inside a plain value, not a section")
-    for known in [k for k in origins if k == key or k.startswith(key + ".")]:
-        del origins[known]
-    origins[key] = origin
-
-
-def _convert(document: dict[str, Any]) -> Config:
-    _check_keys(Config, document, "")
-    try:
-        return msgspec.convert(document, Config)
+        # Not strict: a reference such as `port: ${API_PORT}` arrives as text.
+        return msgspec.convert(document, Config, strict=False)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
         field = where.rstrip("`").replace("[", ".").replace("]", "").lstrip(".") or "document"
-        found = _lookup(document, field)
-        raise ConfigError(f"{field}: {message}{found}") from None
+        message = (
+            message.replace("`", "")
+            .replace("Expected", "expected", 1)
+            .replace("Object missing", "missing", 1)
+        )
+        plain = without_indexes(field)
+        quiet = field in referenced or any(
+            secret == plain or secret.startswith(f"{plain}.") for secret in SECRETS
+        )
+        found = "" if quiet else _found(document, field)
+        raise ConfigError(f"{field}: {message}{found}{_source(field, origins)}") from None
 
 
-def _lookup(document: Any, path: str) -> str:
+def _source(field: str, origins: Mapping[str, str]) -> str:
+    """Names a source that is not the file, where nobody would look for it otherwise."""
+    origin = origins.get(field, "")
+    return f" (from {origin})" if origin.startswith(("environment", "--")) else ""
+
+
+def _found(document: Any, path: str) -> str:
     node = document
     for part in path.split("."):
         if isinstance(node, dict) and part in node:
@@ -169,44 +159,7 @@ def _lookup(document: Any, path: str) -> str:
             node = node[int(part)]
         else:
             return ""
-    if any(secret in path for secret in ("key", "token")) or isinstance(node, dict | list):
+    if node is None or isinstance(node, dict | list):
         return ""
-    return f"; found {node!r}"
-
-
-def _check_keys(struct: type[Section], document: Any, path: str) -> None:
-    """Unknown keys, with a suggestion; msgspec would name the key alone."""
-    if not isinstance(document, dict):
-        return
-    fields = {f.encode_name: f.type for f in msgspec.structs.fields(struct)}
-    tag = struct.__struct_config__.tag_field
-    known = [*fields, *([tag] if tag else [])]
-    for key, value in document.items():
-        where = f"{path}.{key}" if path else key
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise ConfigError(f"{where}: unknown field; {hint}")
-        if key == "engines" and isinstance(value, list):
-            for index, engine in enumerate(value):
-                _check_engine(engine, f"{where}.{index}")
-        elif key in fields:
-            for inner in _sections(fields[key]):
-                _check_keys(inner, value, where)
-
-
-def _check_engine(engine: Any, path: str) -> None:
-    kinds: dict[str, type[Section]] = {"llamacpp": LlamaCpp, "http": Http}
-    if not isinstance(engine, dict):
-        raise ConfigError(f"{path}: an engine is a mapping with `kind:`, found {engine!r:.60}")
-    kind = engine.get("kind")
-    if not isinstance(kind, str) or kind not in kinds:
-        found = "is missing" if kind is None else f"{kind!r} is unknown"
-        raise ConfigError(f"{path}.kind {found}; known: {', '.join(kinds)}")
-    _check_keys(kinds[kind], engine, path)
-
-
-def _sections(hint: Any) -> list[type[Section]]:
-    if isinstance(hint, type) and issubclass(hint, Section):
-        return [hint]
-    return [inner for argument in get_args(hint) for inner in _sections(argument)]
+    shown = hex(node) if isinstance(node, int) and abs(node) > 1 << 64 else repr(node)
+    return f"; found {shown if len(shown) <= 60 else shown[:57] + '...'}"

@@ -1,0 +1,62 @@
+"""Options that several commands share, and the config they lead to."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from penstock.config import Loaded, load
+from penstock.config.explain import field_paths
+from penstock.config.override import Flag
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_FILE = "penstock.yaml"
+
+
+def complete_field(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Dotted paths of config fields."""
+    return [CompletionItem(path) for path in field_paths() if path.startswith(incomplete)]
+
+
+def _complete_assignment(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(f"{item.value}=") for item in complete_field(ctx, param, incomplete)]
+
+
+def config_option(function: F) -> F:
+    """`-c FILE`."""
+    return click.option(
+        "-c",
+        "--config",
+        type=click.Path(path_type=Path),
+        help=f"Config file.  [default: ./{DEFAULT_FILE} when it exists, else none]",
+    )(function)
+
+
+def set_option(function: F) -> F:
+    """`--set key.path=value`, any number of times."""
+    return click.option(
+        "--set",
+        "sets",
+        metavar="KEY.PATH=VALUE",
+        multiple=True,
+        shell_complete=_complete_assignment,
+        help="Override one field; the value is YAML.  Example: --set listen.port=9000",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout and nothing else.")(
+        function
+    )
+
+
+def read_config(path: Path | None, sets: tuple[str, ...] = (), flags: tuple[Flag, ...] = ()) -> Loaded:
+    """The config this process would run with. Raises ConfigError."""
+    if path is None and Path(DEFAULT_FILE).is_file():
+        path = Path(DEFAULT_FILE)
+    return load(path, os.environ, sets, flags)
