@@ -24,9 +24,15 @@ from penstock.gateway.admin.timeline import Timeline
 log = logging.getLogger(__name__)
 
 
-def create_admin(state: AdminState, settings: AdminSettings, *, tick_s: float = 1.0) -> Starlette:
-    """Build the application. Its lifespan must run: it feeds the timeline and holds the relay."""
-    timeline = Timeline()
+TICK_S = 1.0
+
+
+def create_admin(state: AdminState, settings: AdminSettings, timeline: Timeline | None = None) -> Starlette:
+    """Build the application. Its lifespan must run: it feeds the timeline and holds the relay.
+
+    A `timeline` brought along keeps what it has seen (a reload need not forget five minutes).
+    """
+    timeline = timeline or Timeline()
     relay = Relay(settings)
 
     @asynccontextmanager
@@ -34,7 +40,7 @@ def create_admin(state: AdminState, settings: AdminSettings, *, tick_s: float = 
         await relay.open()
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(feed, timeline, state, tick_s)
+                group.start_soon(feed, timeline, state)
                 yield
                 group.cancel_scope.cancel()
         finally:
@@ -56,7 +62,7 @@ def create_admin(state: AdminState, settings: AdminSettings, *, tick_s: float = 
     )
 
 
-async def feed(timeline: Timeline, state: AdminState, tick_s: float) -> None:
+async def feed(timeline: Timeline, state: AdminState) -> None:
     """Show the timeline the totals once per tick, on a grid that does not drift."""
     due = monotonic()
     while True:
@@ -65,5 +71,5 @@ async def feed(timeline: Timeline, state: AdminState, tick_s: float) -> None:
         except Exception:  # one bad reading leaves a gap; the listener goes on
             log.warning("the timeline missed a second", exc_info=True)
         # A suspended machine owes many ticks; only the next one is worth taking.
-        due = max(due + tick_s, monotonic())
+        due = max(due + TICK_S, monotonic())
         await anyio.sleep(due - monotonic())
