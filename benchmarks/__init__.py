@@ -1,0 +1,1 @@
+"""Measurements of Penstock against others, each regenerating a file below results/."""
