@@ -47,13 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "penstock"
-        _fail(f"{error.format_message()} (see {where} --help)")
+        usage = isinstance(error, click.UsageError) and error.ctx
+        hint = f" (see {usage.command_path} --help)" if usage else ""
+        _fail(error.format_message() + hint, error.exit_code)
     except PenstockError as error:
-        _fail(str(error))
+        _fail(str(error), 2)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int) -> NoReturn:
     click.echo(f"penstock: {' '.join(message.split())}", err=True)
-    sys.exit(2)
+    sys.exit(code)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,9 @@ from click.shell_completion import CompletionItem
 from penstock.config import Loaded, load
 from penstock.config.explain import field_paths
 from penstock.config.override import Flag
+from penstock.config.schema import Http, LlamaCpp
+from penstock.core.errors import ConfigError
+from penstock.engines.models.known import KNOWN
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,3 +64,13 @@ def read_config(path: Path | None, sets: tuple[str, ...] = (), flags: tuple[Flag
     if path is None and Path(DEFAULT_FILE).is_file():
         path = Path(DEFAULT_FILE)
     return load(path, os.environ, sets, flags)
+
+
+def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Short names of known models, and the names this config serves."""
+    names = set(KNOWN)
+    with suppress(ConfigError):
+        for engine in read_config(ctx.params.get("config")).config.engines:
+            names |= {engine.alias} if isinstance(engine, LlamaCpp) and engine.alias else set()
+            names |= set(engine.models) if isinstance(engine, Http) else set()
+    return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
