@@ -26,8 +26,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     state: EngineState
     url: str = ""
     """Base URL without a trailing `/v1`, e.g. `http://127.0.0.1:8000`; empty while a child has no address."""
-    models: dict[str, msgspec.Raw] = {}
-    """Model id -> its entry of `/v1/models`, as the engine gave it."""
+    models: dict[str, bytes] = {}
+    """Model id -> its entry of `/v1/models`: JSON, as the engine gave it."""
     reason: str = ""
     """Why the state is not READY, for people."""
 

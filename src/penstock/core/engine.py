@@ -76,5 +76,5 @@ class Engine(Protocol):
         `fresh` asks for a new connection rather than a kept-alive one.
         """
 
-    async def close(self) -> None:
-        """Drops idle connections."""
+    def retire(self) -> None:
+        """Closes idle connections; running exchanges finish and their connections close after them."""

@@ -29,3 +29,8 @@ class Request:
         self.bytes_in = 0
         self.error: RequestError | None = None
         """Set when the connection refused the request before it was whole."""
+
+    @property
+    def path(self) -> bytes:
+        """The target without its query string."""
+        return self.target.partition(b"?")[0]

@@ -6,6 +6,7 @@ Lines hold no prompt, no answer and no key. A log that cannot keep up loses line
 import os
 import sys
 import threading
+from collections import deque
 from typing import Protocol
 
 import msgspec
@@ -20,6 +21,10 @@ MOST_WAITING = 16 * 1024 * 1024
 class RecordSink(Protocol):
     """Takes Records as they end."""
 
+    @property
+    def lost(self) -> int:
+        """Lines that were not written, so far."""
+
     def write(self, record: Record) -> None: ...
 
     def flush(self) -> None:
@@ -30,6 +35,8 @@ class RecordSink(Protocol):
 
 class NoLog:
     """`log.access: off`."""
+
+    lost = 0
 
     def write(self, record: Record) -> None: ...
 
@@ -45,21 +52,30 @@ class JsonLog:
         self._descriptor = descriptor
         self._owned = owned
         self._encode = msgspec.json.Encoder().encode
-        self._waiting: list[bytes] = []
-        self._size = 0
+        # One thread appends, the other takes: each deque operation is atomic, and each counter has one writer.
+        self._waiting: deque[bytes] = deque()
+        self._taken_in = 0
+        self._written = 0
         self._wake = threading.Event()
         self._closing = False
         self.dropped = 0
+        """Lines refused because too many waited."""
+        self.failed = 0
+        """Lines the system would not take: disk full, pipe closed."""
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
+    @property
+    def lost(self) -> int:
+        return self.dropped + self.failed
+
     def write(self, record: Record) -> None:
-        if self._size > MOST_WAITING:
+        if self._taken_in - self._written > MOST_WAITING:
             self.dropped += 1
             return
         line = self._encode(record)
+        self._taken_in += len(line)
         self._waiting.append(line)
-        self._size += len(line)
 
     def flush(self) -> None:
         if self._waiting:
@@ -77,10 +93,10 @@ class JsonLog:
         while True:
             self._wake.wait()
             self._wake.clear()
-            lines, self._waiting = self._waiting, []
+            lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if lines:
                 self._write(b"\n".join(lines) + b"\n")
-                self._size = max(0, self._size - sum(map(len, lines)))
+                self._written += sum(map(len, lines))
             elif self._closing:
                 return
             if self._closing:
@@ -92,7 +108,7 @@ class JsonLog:
             try:
                 view = view[os.write(self._descriptor, view) :]
             except OSError:
-                self.dropped += bytes(view).count(b"\n")
+                self.failed += bytes(view).count(b"\n")
                 return
 
 

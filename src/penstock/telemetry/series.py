@@ -10,6 +10,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import msgspec
 
@@ -22,7 +23,7 @@ LABEL_VALUES = 1_000
 OTHER = "other"
 HEADER = 8
 
-Row = memoryview
+Row: TypeAlias = "memoryview[float]"
 """float64 slots of one label set, writable in place."""
 
 

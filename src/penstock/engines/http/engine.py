@@ -68,8 +68,8 @@ class HttpEngine:
         else:
             exchange.begin(upstream, payload, reused=False)
 
-    async def close(self) -> None:
-        """Drops idle connections; running exchanges finish on theirs, which close after them."""
+    def retire(self) -> None:
+        """Closes idle connections; running exchanges finish on theirs, which close after them."""
         self._pool.close()
 
     def __repr__(self) -> str:

@@ -1,0 +1,180 @@
+"""What a Config compiles to inside a worker, and the sweep that enforces its timeouts."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from typing import TYPE_CHECKING
+
+from penstock.config.schema import Config, Http
+from penstock.core.clock import monotonic, wall
+from penstock.core.endpoint import Endpoint
+from penstock.core.engine import Engine
+from penstock.core.errors import UpstreamTimeout
+from penstock.core.record import Record
+from penstock.core.request import Request
+from penstock.engines.http import HttpEngine
+from penstock.gateway.keys import Keys
+from penstock.gateway.relay import Relay
+from penstock.gateway.view import FleetView
+from penstock.telemetry.accesslog import RecordSink
+from penstock.telemetry.meter import ACCEPTED, CONNECTIONS, DROPPED, IN_FLIGHT, Meter
+from penstock.telemetry.series import OTHER
+from penstock.wire.heads import valid_request_id
+
+if TYPE_CHECKING:
+    from penstock.gateway.connection import Connection
+
+
+class App:
+    """Everything a request may need, passed along instead of found."""
+
+    def __init__(self, config: Config, meter: Meter, log: RecordSink) -> None:
+        self.limits = config.limits
+        self.timeouts = config.timeouts
+        self.heartbeat_s = config.streaming.heartbeat
+        self.meter = meter
+        self.log = log
+        self.keys = Keys(config.auth.keys)
+        self.fleet = FleetView(self._open_engine, meter.engine_load)
+        self.draining = False
+        self.records: deque[Record] = deque(maxlen=config.admin.records)
+        self.running: dict[Relay, tuple[Record, Connection]] = {}
+        self.connections: set[Connection] = set()
+        self._http = {engine.name: engine for engine in config.engines if isinstance(engine, Http)}
+        self._ids = itertools.count()
+        self._id_prefix = os.urandom(6).hex()
+
+    def _open_engine(self, endpoint: Endpoint) -> Engine:
+        settings = self._http.get(endpoint.name)
+        if settings is not None and settings.api_key:
+            authorization: bytes | None = b"Bearer " + settings.api_key.encode()
+        else:
+            # The gateway's own keys are no engine's business; where it has none, the client's credentials pass.
+            authorization = None if self.keys.open else b""
+        return HttpEngine(
+            endpoint.url,
+            authorization=authorization,
+            connect_timeout=self.timeouts.connect,
+            connections=settings.connections if settings is not None else 64,
+        )
+
+    # -- connections ------------------------------------------------------------------------------------------------
+
+    def connected(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        self.meter.process[ACCEPTED] += 1
+        self.meter.process[CONNECTIONS] += 1
+        if len(self.connections) > self.limits.connections:
+            connection.overloaded()
+
+    def disconnected(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self.meter.process[CONNECTIONS] -= 1
+
+    # -- requests ---------------------------------------------------------------------------------------------------
+
+    def open(self, connection: Connection, request: Request) -> tuple[Relay, Record]:
+        """Accepts a request: from here on exactly one Record will be closed for it (law 1)."""
+        given = request.special.get(b"x-request-id")
+        if given is not None and valid_request_id(given):
+            request_id = given
+        else:
+            request_id = b"req-%b-%x" % (self._id_prefix.encode(), next(self._ids))
+        now = monotonic()
+        record = Record(
+            request_id.decode("ascii"),
+            wall() - (now - request.received),
+            method=request.method.decode("ascii"),
+            path=request.path.decode("latin-1"),
+        )
+        relay = Relay(connection, request, request_id, keep=request.keep_alive and not self.draining)
+        connection.relay = relay
+        self.running[relay] = (record, connection)
+        self.meter.process[IN_FLIGHT] += 1
+        return relay, record
+
+    def close(self, connection: Connection, request: Request, relay: Relay, record: Record) -> None:
+        """Closes the Record and hands the connection on to its next request."""
+        record.duration_s = monotonic() - request.received
+        record.bytes_in = request.bytes_in
+        relay.fill(record, request.bytes_in)
+        if record.error == "client_left":
+            record.status = 499
+        del self.running[relay]
+        self.meter.process[IN_FLIGHT] -= 1
+        model = record.model if self.fleet.known_model(record.model) else OTHER
+        self.meter.finish(record, self.meter.route(request.path), model)
+        self.records.append(record)
+        self.log.write(record)
+        connection.done(relay.keep)
+
+    # -- time -------------------------------------------------------------------------------------------------------
+
+    def sweep(self, now: float) -> None:
+        """Ends what has lasted too long. One pass over everything open, a few times a second, is cheaper than a timer
+        per request."""
+        self.log.flush()
+        self.meter.process[DROPPED] = self.log.lost
+        for relay, (_, connection) in list(self.running.items()):
+            if not relay.ended and relay.sent_at:
+                self._check(relay, connection, now)
+        for connection in list(self.connections):
+            connection.sweep(now)
+
+    def _check(self, relay: Relay, connection: Connection, now: float) -> None:
+        timeouts = self.timeouts
+        if relay.paused_at:
+            if now - relay.paused_at > timeouts.client_stall:
+                connection.abort()
+        elif now - relay.opened_at > timeouts.total:
+            reason = f"The request took longer than timeouts.total ({timeouts.total:g} s)."
+            relay.expire(UpstreamTimeout(reason, code="total_timeout"))
+        elif not relay.first_at:
+            if now - relay.sent_at > timeouts.first_byte:
+                reason = f"The engine sent no content within timeouts.first_byte ({timeouts.first_byte:g} s)."
+                relay.expire(UpstreamTimeout(reason, code="first_byte_timeout"))
+        elif now - relay.last_at > timeouts.stall:
+            relay.expire(self._stalled())
+        if self.heartbeat_s and not relay.ended and now - max(relay.last_at, relay.heard_at) > self.heartbeat_s:
+            relay.heartbeat(now)
+
+    def _stalled(self) -> UpstreamTimeout:
+        reason = f"The engine sent nothing for timeouts.stall ({self.timeouts.stall:g} s)."
+        return UpstreamTimeout(reason, code="stall_timeout")
+
+    # -- draining ---------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Lets running requests finish; their connections close after them, idle ones now."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+    def abandon(self) -> None:
+        """Ends what is still running when the drain bound is reached, each with its typed error."""
+        for relay in list(self.running):
+            reason = f"The gateway is stopping and this request outlasted timeouts.drain ({self.timeouts.drain:g} s)."
+            relay.expire(UpstreamTimeout(reason, code="drain_timeout"))
+
+    def live(self) -> list[dict[str, object]]:
+        """Requests under way, for people."""
+        now = monotonic()
+        return [
+            {
+                "id": record.id,
+                "model": record.model,
+                "engine": record.engine,
+                "path": record.path,
+                "stream": relay.sse,
+                "age_s": now - relay.opened_at,
+                "first_byte": bool(relay.first_at),
+                "events": relay.events,
+            }
+            for relay, (record, _) in self.running.items()
+        ]
+
+    def recent(self, limit: int) -> list[Record]:
+        """The last finished Records, newest first."""
+        return list(itertools.islice(reversed(self.records), limit))

@@ -1,0 +1,121 @@
+"""Engines as the supervisor keeps them: what answers, in which state, and since when."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import httpx
+import msgspec
+
+from penstock.config.schema import Http
+from penstock.core.clock import wall
+from penstock.core.endpoint import Endpoint, EngineState
+
+PROBE_TIMEOUT_S = 5.0
+FAILURES_TO_LEAVE = 2
+"""Probes that must fail in a row before a ready engine is taken out; one may be lost."""
+
+
+class Member(Protocol):
+    """One engine of the fleet, whatever is behind it."""
+
+    name: str
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+
+    def describe(self) -> dict[str, object]:
+        """More for people: pid, restarts, since, last_error, version."""
+
+    async def run(self) -> None:
+        """Keeps the endpoint's state true until cancelled; whatever it started is gone when it returns."""
+
+
+def base_url(url: str) -> str:
+    """A configured URL without its trailing `/v1`: clients' paths bring that along."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def entry(model: str, owner: str) -> bytes:
+    """A `/v1/models` entry for a model that no engine described."""
+    return msgspec.json.encode({"id": model, "object": "model", "created": 0, "owned_by": owner})
+
+
+class _ModelId(msgspec.Struct):
+    id: str
+
+
+class _ModelList(msgspec.Struct):
+    data: list[msgspec.Raw]
+
+
+def read_models(body: bytes) -> dict[str, bytes]:
+    """Model id -> entry of a `/v1/models` answer. Raises msgspec.MsgspecError when it is none."""
+    entries = msgspec.json.decode(body, type=_ModelList).data
+    return {msgspec.json.decode(raw, type=_ModelId).id: bytes(raw) for raw in entries}
+
+
+class HttpMember:
+    """An engine started by somebody else: probed through /v1/models, which also says what it serves."""
+
+    def __init__(self, settings: Http, on_change: Callable[[], None]) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._on_change = on_change
+        self._url = base_url(settings.url)
+        self._since = wall()
+        self._failures = 0
+        self._last_error = ""
+        self._endpoint = Endpoint(settings.name, "http", EngineState.STARTING, self._url, self._configured())
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self._endpoint
+
+    def _configured(self) -> dict[str, bytes]:
+        return {model: entry(model, self.name) for model in self._settings.models}
+
+    def describe(self) -> dict[str, object]:
+        return {"since": self._since, "last_error": self._last_error or None, "restarts": 0, "pid": None, "version": None}
+
+    async def run(self) -> None:
+        key = self._settings.api_key
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        async with httpx.AsyncClient(headers=headers, timeout=PROBE_TIMEOUT_S) as client:
+            while True:
+                await self._probe(client)
+                await asyncio.sleep(self._settings.probe_interval if self._endpoint.ready else 1.0)
+
+    async def _probe(self, client: httpx.AsyncClient) -> None:
+        try:
+            response = await client.get(f"{self._url}/v1/models")
+            if response.status_code != 200:
+                self._unwell(f"GET /v1/models answered {response.status_code}")
+                return
+            models = read_models(response.content)
+        except httpx.HTTPError as error:
+            self._unwell(f"{type(error).__name__}: {error}".rstrip(": "))
+            return
+        except msgspec.MsgspecError as error:
+            self._unwell(f"GET /v1/models is not a model list: {error}")
+            return
+        if self._settings.models:
+            models = {m: models.get(m) or entry(m, self.name) for m in self._settings.models}
+        self._failures = 0
+        self._last_error = ""
+        self._become(EngineState.READY, models, "")
+
+    def _unwell(self, reason: str) -> None:
+        self._failures += 1
+        self._last_error = reason
+        if self._endpoint.ready and self._failures < FAILURES_TO_LEAVE:
+            return
+        self._become(EngineState.UNREACHABLE, self._endpoint.models, reason)
+
+    def _become(self, state: EngineState, models: dict[str, bytes], reason: str) -> None:
+        changed = Endpoint(self.name, "http", state, self._url, models, reason)
+        if changed != self._endpoint:
+            if state is not self._endpoint.state:
+                self._since = wall()
+            self._endpoint = changed
+            self._on_change()

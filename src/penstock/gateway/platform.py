@@ -1,0 +1,134 @@
+"""What the admin listener shows: numbers and Records of all workers, and the state of every engine."""
+
+from collections.abc import Sequence
+
+import penstock
+from penstock.core.clock import monotonic
+from penstock.gateway.admin.state import Buckets, Row, Totals
+from penstock.gateway.crew import Hand
+from penstock.gateway.fleet import Member
+from penstock.telemetry import buckets, series
+from penstock.telemetry.catalogue import PLATFORM, PROCESS, REQUESTS, SHEETS, TRAFFIC
+from penstock.telemetry.exposition import render
+from penstock.telemetry.meter import BETWEEN, CONNECTIONS, EVENTS, FIRST_TOKEN, IN_FLIGHT, INPUT, OUTPUT
+
+ERRORS = frozenset({"upstream_failed", "timed_out", "unavailable", "internal_error"})
+
+
+class Platform:
+    """Implements `admin.state.AdminState` over the workers and engines that the supervisor holds."""
+
+    def __init__(self, api_url: str) -> None:
+        self.api_url = api_url
+        self.open = True
+        self.hands: list[Hand] = []
+        """Workers alive, draining ones included."""
+        self.members: list[Member] = []
+        self.worker_restarts = self.reloads = self.reload_failures = 0
+        self._gone = series.Totals()
+        self._started = monotonic()
+
+    def bury(self, hand: Hand) -> None:
+        """Keeps the counters of a worker that has ended."""
+        self.hands.remove(hand)
+        self._gone.add(hand.series, gauges=False)
+
+    def _sum(self) -> series.Totals:
+        totals = self._gone.copy()
+        for hand in self.hands:
+            totals.add(hand.series, gauges=True)
+        return totals
+
+    # -- AdminState -------------------------------------------------------------------------------------------------
+
+    async def metrics(self) -> bytes:
+        rows = self._sum().rows
+        for member in self.members:
+            endpoint = member.endpoint
+            restarts = member.describe().get("restarts") or 0
+            key = ("engines", (endpoint.name, endpoint.kind))
+            rows[key] = [float(endpoint.ready), float(str(restarts))]
+        up = sum(hand.up and not hand.draining for hand in self.hands)
+        rows["platform", ()] = [up, self.worker_restarts, self.reloads, self.reload_failures]
+        rows["build", (penstock.__version__,)] = [1.0]
+        return render((*SHEETS, *PLATFORM), rows)
+
+    def ready(self) -> tuple[bool, list[str]]:
+        reasons = []
+        if not any(hand.up and not hand.draining for hand in self.hands):
+            reasons.append("no worker is up")
+        if not any(member.endpoint.ready for member in self.members):
+            for member in self.members:
+                endpoint = member.endpoint
+                reasons.append(f"engine {endpoint.name} is {endpoint.state}" + (f": {endpoint.reason}" * bool(endpoint.reason)))
+        return not reasons, reasons
+
+    def engines(self) -> Sequence[Row]:
+        load = {labels: row for (name, labels), row in self._sum().rows.items() if name == "engine_load"}
+        rows = []
+        for member in self.members:
+            endpoint = member.endpoint
+            row: dict[str, object] = {
+                "name": endpoint.name,
+                "kind": endpoint.kind,
+                "state": endpoint.state.value,
+                "address": endpoint.url or None,
+                "models": list(endpoint.models),
+                "in_flight": int(load.get((endpoint.name,), [0.0])[0]),
+            }
+            rows.append(row | member.describe())
+        return rows
+
+    async def requests(self, limit: int) -> Sequence[Row]:
+        rows = [row for hand in list(self.hands) if hand.up for row in await hand.ask("recent", limit)]
+        rows.sort(key=lambda row: float(row["time"]), reverse=True)
+        return [_with_itl(row) for row in rows[:limit]]
+
+    async def live(self) -> Sequence[Row]:
+        return [row for hand in list(self.hands) if hand.up for row in await hand.ask("live")]
+
+    def totals(self) -> Totals:
+        requests = errors = events = read = written = 0.0
+        ttft = [0.0] * (len(buckets.FIRST_TOKEN) + 1)
+        itl = [0.0] * (len(buckets.TOKEN) + 1)
+        process = [0.0] * PROCESS.slots
+        for (name, labels), row in self._sum().rows.items():
+            if name == REQUESTS.name:
+                requests += row[0]
+                errors += row[0] if labels[4] in ERRORS else 0
+            elif name == TRAFFIC.name:
+                events, read, written = events + row[EVENTS], read + row[INPUT], written + row[OUTPUT]
+                ttft = [a + b for a, b in zip(ttft, row[FIRST_TOKEN:], strict=False)]
+                itl = [a + b for a, b in zip(itl, row[BETWEEN:], strict=False)]
+            elif name == PROCESS.name:
+                process = row
+        return Totals(
+            requests=int(requests),
+            errors=int(errors),
+            events=int(events),
+            input_tokens=int(read),
+            output_tokens=int(written),
+            in_flight=int(process[IN_FLIGHT]),
+            connections=int(process[CONNECTIONS]),
+            ttft=Buckets(buckets.FIRST_TOKEN, tuple(map(int, ttft))),
+            itl=Buckets(buckets.TOKEN, tuple(map(int, itl))),
+        )
+
+    def about(self) -> Row:
+        models = {model for member in self.members if member.endpoint.ready for model in member.endpoint.models}
+        return {
+            "version": penstock.__version__,
+            "api": self.api_url,
+            "models": sorted(models),
+            "workers": sum(hand.up and not hand.draining for hand in self.hands),
+            "uptime_s": monotonic() - self._started,
+            "open": self.open,
+        }
+
+
+def _with_itl(row: dict[str, object]) -> Row:
+    """A Record as the console shows it: the sums of its gaps as a mean."""
+    count, total = int(str(row.pop("itl_count", 0))), float(str(row.pop("itl_sum_s", 0.0)))
+    largest = row.pop("itl_max_s", 0.0)
+    row["itl"] = {"count": count, "mean_s": total / count if count else None, "max_s": largest if count else None}
+    return row

@@ -1,0 +1,309 @@
+"""The process behind `penstock up`: engines, workers, the admin listener, signals.
+
+SIGTERM and SIGINT drain and stop. SIGHUP loads the config anew: a valid one gets new workers and engines before the old
+ones drain; an invalid one changes nothing (law 10).
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import uvicorn
+import uvloop
+
+from penstock.config import Loaded
+from penstock.config.schema import Config, Http, LlamaCpp
+from penstock.core.endpoint import Endpoint, EngineState
+from penstock.core.errors import ConfigError, PenstockError
+from penstock.core.tasks import Tasks
+from penstock.gateway.admin.app import create_admin
+from penstock.gateway.admin.settings import AdminSettings
+from penstock.gateway.control import Drain, Fleet
+from penstock.gateway.crew import Hand, hire
+from penstock.gateway.embedded import LlamaCppMember
+from penstock.gateway.fleet import HttpMember, Member
+from penstock.gateway.platform import Platform
+from penstock.gateway.worker import tls_context
+from penstock.telemetry.accesslog import open_log
+
+log = logging.getLogger("penstock.supervisor")
+
+Models = dict[str, Path]
+"""Engine name -> model file, for engines that Penstock runs itself."""
+
+FIRST_RESPITE_S, LONGEST_RESPITE_S = 0.2, 10.0
+"""Pause before a dead worker is replaced: doubled while workers keep dying young."""
+
+
+class Banner(msgspec.Struct, frozen=True):
+    """What `up` tells once the API answers."""
+
+    api_url: str
+    admin_url: str
+    models: list[str]
+    engines: list[str]
+
+
+def run(
+    loaded: Loaded,
+    model_paths: Models,
+    reload: Callable[[], tuple[Loaded, Models]],
+    banner: Callable[[Banner], None],
+) -> None:
+    """Runs the platform until a signal ends it. Raises PenstockError when it cannot start."""
+    uvloop.run(Supervisor(loaded.config, model_paths, reload, banner).run())
+
+
+class Supervisor:
+    def __init__(
+        self,
+        config: Config,
+        model_paths: Models,
+        reload: Callable[[], tuple[Loaded, Models]],
+        banner: Callable[[Banner], None],
+    ) -> None:
+        self._config = config
+        self._model_paths = model_paths
+        self._reload = reload
+        self._banner = banner
+        self._stopping = asyncio.Event()
+        self._tasks = Tasks()
+        self._engine_tasks: dict[str, tuple[Http | LlamaCpp, asyncio.Task[None]]] = {}
+        self._listener: socket.socket | None = None
+        self._crew: list[Hand] = []
+        """Workers of the config in force."""
+        self._reloading = asyncio.Lock()
+        self._bannered = False
+        self.platform = Platform("")
+
+    async def run(self) -> None:
+        check_files(self._config)
+        self._listener = bind("listen", self._config.listen.host, self._config.listen.port, self._config.listen.backlog)
+        admin_socket = bind("admin", self._config.admin.host, self._config.admin.port, 128)
+        admin_url = f"http://{address_of(admin_socket)}"
+        self._describe_api()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.spawn(self._take_new_config()))
+        admin, serving = self._start_admin(admin_socket)
+        try:
+            self._set_engines(self._config, self._model_paths)
+            self._crew = await self._hire_all(self._config, self._listener)
+            self._tasks.spawn(self._announce(admin_url))
+            await self._stopping.wait()
+        finally:
+            log.info("stopping: running requests may take up to %g s", self._config.timeouts.drain)
+            self._listener.close()
+            await self._dismiss(self.platform.hands)
+            await self._stop_engines(list(self._engine_tasks))
+            admin.should_exit = True
+            await serving
+            await self._tasks.cancel()
+
+    def _describe_api(self) -> None:
+        assert self._listener is not None
+        scheme = "https" if self._config.listen.tls else "http"
+        self.platform.api_url = f"{scheme}://{address_of(self._listener)}"
+        self.platform.open = not self._config.auth.keys
+
+    def _start_admin(self, admin_socket: socket.socket) -> tuple[uvicorn.Server, asyncio.Task[None]]:
+        settings = AdminSettings(
+            host=self._config.admin.host,
+            token=self._config.admin.token,
+            api=self.platform.api_url,
+            api_certificate=self._config.listen.tls.certificate if self._config.listen.tls else "",
+        )
+        app = create_admin(self.platform, settings)
+        server = AdminServer(
+            uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on")
+        )
+        return server, self._tasks.spawn(server.serve(sockets=[admin_socket]))
+
+    async def _announce(self, admin_url: str) -> None:
+        while not self.platform.ready()[0]:
+            if all(member.endpoint.state is EngineState.FAILED for member in self.platform.members):
+                log.error("no engine could start: %s", "; ".join(self.platform.ready()[1]))
+                return
+            await asyncio.sleep(0.05)
+        about = self.platform.about()
+        models, engines = about["models"], [m.name for m in self.platform.members]
+        assert isinstance(models, list)
+        self._banner(Banner(self.platform.api_url, admin_url, models, engines))
+
+    # -- engines ----------------------------------------------------------------------------------------------------
+
+    def _set_engines(self, config: Config, model_paths: Models) -> list[str]:
+        """Starts the engines of `config` that are new or changed; returns the names of those no longer wanted."""
+        members: list[Member] = []
+        leaving = dict(self._engine_tasks)
+        for settings in config.engines:
+            running = self._engine_tasks.get(settings.name)
+            if running is not None and running[0] == settings:
+                leaving.pop(settings.name)
+                members += [m for m in self.platform.members if m.name == settings.name]
+                continue
+            member: Member
+            if isinstance(settings, Http):
+                member = HttpMember(settings, self._engines_changed)
+            else:
+                member = LlamaCppMember(settings, model_paths[settings.name], self._engines_changed)
+            members.append(member)
+            if running is not None:
+                leaving.pop(settings.name)
+                self._tasks.spawn(self._cancel(running[1]))
+            self._engine_tasks[settings.name] = (settings, self._tasks.spawn(member.run()))
+        self.platform.members = members
+        self._engines_changed()
+        return list(leaving)
+
+    async def _stop_engines(self, names: list[str]) -> None:
+        await asyncio.gather(*(self._cancel(self._engine_tasks.pop(name)[1]) for name in names))
+
+    async def _cancel(self, task: "asyncio.Task[None]") -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def _endpoints(self) -> tuple[Endpoint, ...]:
+        return tuple(member.endpoint for member in self.platform.members)
+
+    def _engines_changed(self) -> None:
+        endpoints = self._endpoints()
+        for hand in self._crew:
+            hand.send(Fleet(endpoints))
+
+    # -- workers ----------------------------------------------------------------------------------------------------
+
+    async def _hire_all(self, config: Config, listener: socket.socket) -> list[Hand]:
+        """A whole crew that takes requests. Raises PenstockError, and leaves none behind, when one cannot."""
+        hands: list[Hand] = []
+        try:
+            for _ in range(config.workers):
+                hand = await hire(config, self._endpoints, listener)
+                hands.append(hand)
+                self.platform.hands.append(hand)
+                self._tasks.spawn(hand.listen())
+            await asyncio.gather(*(hand.started() for hand in hands))
+        except (PenstockError, TimeoutError) as error:
+            await self._dismiss(hands)
+            raise PenstockError(f"a worker could not start: {error or 'it took too long'}") from None
+        for hand in hands:
+            hand.send(Fleet(self._endpoints()))
+            self._tasks.spawn(self._watch(hand))
+        return hands
+
+    async def _watch(self, hand: Hand) -> None:
+        """Replaces a worker that dies unasked."""
+        code = await hand.process.wait()
+        if hand in self.platform.hands:
+            self.platform.bury(hand)
+        if hand.draining or self._stopping.is_set():
+            return
+        log.error("worker %d died (exit %s); starting another", hand.process.pid, code)
+        self._crew.remove(hand)
+        respite = FIRST_RESPITE_S
+        while not self._stopping.is_set():
+            await asyncio.sleep(respite)
+            respite = min(2 * respite, LONGEST_RESPITE_S)
+            assert self._listener is not None
+            try:
+                # One at a time through the same door as a whole crew.
+                self._crew += await self._hire_all(msgspec.structs.replace(self._config, workers=1), self._listener)
+                self.platform.worker_restarts += 1
+                return
+            except (PenstockError, OSError) as error:
+                log.error("%s", error)
+
+    async def _dismiss(self, hands: list[Hand]) -> None:
+        """Drains workers and waits; one that outlasts its drain bound is killed."""
+        hands = list(hands)
+        for hand in hands:
+            hand.draining = True
+            hand.send(Drain())
+        bound = self._config.timeouts.drain + 5
+        for hand in hands:
+            try:
+                async with asyncio.timeout(bound):
+                    await hand.process.wait()
+            except TimeoutError:
+                hand.process.kill()
+                await hand.process.wait()
+            if hand in self.platform.hands:
+                self.platform.bury(hand)
+
+    # -- a new config -----------------------------------------------------------------------------------------------
+
+    async def _take_new_config(self) -> None:
+        async with self._reloading:
+            try:
+                loaded, model_paths = await asyncio.to_thread(self._reload)
+                await self._swap(loaded.config, model_paths)
+            except (PenstockError, OSError) as error:
+                self.platform.reload_failures += 1
+                log.error("config not taken over, the running one stays: %s", error)
+            else:
+                self.platform.reloads += 1
+                log.info("config taken over")
+
+    async def _swap(self, config: Config, model_paths: Models) -> None:
+        """New listener and workers first, so that every failure leaves the old ones serving."""
+        if config.admin != self._config.admin:
+            raise ConfigError("admin: its address and token change only with a restart")
+        check_files(config)
+        old_listener, old_config, old_crew = self._listener, self._config, self._crew
+        assert old_listener is not None
+        moved = (config.listen.host, config.listen.port) != (old_config.listen.host, old_config.listen.port)
+        listener = bind("listen", config.listen.host, config.listen.port, config.listen.backlog) if moved else old_listener
+        try:
+            crew = await self._hire_all(config, listener)
+        except PenstockError:
+            if moved:
+                listener.close()
+            raise
+        self._config, self._model_paths, self._listener, self._crew = config, model_paths, listener, crew
+        leaving = self._set_engines(config, model_paths)
+        self._describe_api()
+        self._tasks.spawn(self._retire(old_crew, old_listener if moved else None, leaving))
+
+    async def _retire(self, crew: list[Hand], listener: socket.socket | None, engines: list[str]) -> None:
+        if listener is not None:
+            listener.close()
+        await self._dismiss(crew)
+        await self._stop_engines(engines)
+
+
+class AdminServer(uvicorn.Server):
+    """uvicorn without its signal handlers: signals belong to the supervisor."""
+
+    def install_signal_handlers(self) -> None: ...
+
+
+def check_files(config: Config) -> None:
+    """What a config points to must be usable before anything is started. Raises ConfigError."""
+    try:
+        tls_context(config)
+    except OSError as error:
+        raise ConfigError(f"listen.tls: cannot use the certificate and key: {error}") from None
+    open_log(config.log.access).close()
+
+
+def bind(section: str, host: str, port: int, backlog: int) -> socket.socket:
+    """A listening socket. Raises ConfigError that names the field."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family, backlog=backlog)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"{section}: cannot listen on {host}:{port}: {reason}; choose another {section}.port") from None
+
+
+def address_of(listener: socket.socket) -> str:
+    """host:port of a bound socket as a client on this machine writes it."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,141 @@
+"""A worker process: the data path of one core.
+
+    python -m penstock.gateway.worker CONTROL_FD LISTEN_FD SERIES_FD
+
+The three descriptors come from the supervisor, the config over the first. SIGTERM and the end of the control channel
+drain it; SIGINT is left to the supervisor, so that Ctrl-C in a terminal does not cut streams twice.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+from typing import Any
+
+import uvloop
+
+from penstock.config.schema import Config
+from penstock.core.clock import monotonic
+from penstock.core.errors import PenstockError
+from penstock.core.tasks import Tasks
+from penstock.gateway.app import App
+from penstock.gateway.connection import Connection
+from penstock.gateway.control import Answer, Ask, Channel, Drain, Failed, Fleet, Start, ToWorker, Up
+from penstock.telemetry.accesslog import open_log
+from penstock.telemetry.catalogue import SHEETS
+from penstock.telemetry.meter import Meter
+from penstock.telemetry.series import SeriesWriter
+
+SWEEP_S = 0.1
+"""How often timeouts are looked at and log lines handed on."""
+
+
+def tls_context(config: Config) -> ssl.SSLContext | None:
+    """The server's TLS context, or None for plain HTTP. Raises OSError or ssl.SSLError for bad files."""
+    tls = config.listen.tls
+    if tls is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tls.certificate, tls.key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class Worker:
+    """Serves one config until it is drained."""
+
+    def __init__(self, channel: "Channel[ToWorker]", listener: socket.socket, series: SeriesWriter) -> None:
+        self._channel = channel
+        self._listener = listener
+        self._series = series
+        self._stopping = asyncio.Event()
+        self._tasks = Tasks()
+        self._app: App | None = None
+        self._server: asyncio.Server | None = None
+
+    async def run(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
+        self._tasks.spawn(self._listen_to_supervisor())
+        await self._stopping.wait()
+        if self._app is not None:
+            await self._drain(self._app)
+        await self._tasks.cancel()
+        self._channel.close()
+
+    async def _listen_to_supervisor(self) -> None:
+        try:
+            async for message in self._channel:
+                await self._take(message)
+        finally:
+            self._stopping.set()
+
+    async def _take(self, message: ToWorker) -> None:
+        match message:
+            case Start():
+                try:
+                    await self._start(message)
+                except (PenstockError, OSError) as error:
+                    self._channel.send(Failed(str(error)))
+                    self._stopping.set()
+            case Fleet():
+                if self._app is not None:
+                    self._app.fleet.update(message.endpoints)
+            case Ask():
+                if self._app is not None:
+                    rows: list[Any] = self._app.live() if message.what == "live" else self._app.recent(message.limit)
+                    self._channel.send(Answer(message.id, rows))
+            case Drain():
+                self._stopping.set()
+
+    async def _start(self, message: Start) -> None:
+        config = message.config
+        app = App(config, Meter(self._series), open_log(config.log.access))
+        app.fleet.update(message.endpoints)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(app), sock=self._listener, ssl=tls_context(config), backlog=config.listen.backlog
+        )
+        self._app = app
+        self._tasks.spawn(self._sweep(app))
+        # What exists now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
+        self._channel.send(Up())
+
+    async def _sweep(self, app: App) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            app.sweep(monotonic())
+
+    async def _drain(self, app: App) -> None:
+        if self._server is not None:
+            self._server.close()
+        app.drain()
+        end = monotonic() + app.timeouts.drain
+        while app.running and monotonic() < end:
+            await asyncio.sleep(0.02)
+        app.abandon()
+        await asyncio.sleep(0.05)  # typed errors leave the socket buffers
+        app.log.close()
+
+
+async def _main(control: int, listen: int, series: int) -> None:
+    reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=control))
+    channel: Channel[ToWorker] = Channel(reader, writer, ToWorker)
+    await Worker(channel, socket.socket(fileno=listen), SeriesWriter(series, SHEETS)).run()
+
+
+def main(arguments: list[str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format=f"%(levelname)s worker {os.getpid()} %(name)s: %(message)s")
+    control, listen, series = map(int, arguments)
+    uvloop.run(_main(control, listen, series))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
