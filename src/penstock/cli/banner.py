@@ -14,9 +14,7 @@ def text(api_url: str, admin_url: str, models: list[str], *, keys: bool) -> str:
     """The banner. `keys` tells whether the API asks for one; no key is printed."""
     base = base_url(api_url)
     model = models[0] if models else "MODEL"
-    access = (
-        "asks for an API key" if keys else "open to this machine, without a key; set auth.keys to ask for one"
-    )
+    access = "asks for an API key" if keys else "open to this machine, without a key; set auth.keys to ask for one"
     lines = [
         "Penstock is ready.",
         "",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import click
 import httpx
@@ -55,22 +55,29 @@ class Session:
         return answer
 
 
+class Asked(TypedDict):
+    """The options of the command, as click passes them."""
+
+    model: str | None
+    url: str | None
+    key: str | None
+    system: str | None
+    max_tokens: int | None
+    temperature: float | None
+    config: Path | None
+
+
 @click.command("chat")
 @click.argument("prompt", required=False)
 @click.option("--model", shell_complete=complete_model, help="Model to ask.  [default: the first one served]")
-@click.option(
-    "--url", envvar="PENSTOCK_URL", help="Base URL of the API.  [default: where the config listens]"
-)
+@click.option("--url", envvar="PENSTOCK_URL", help="Base URL of the API.  [default: where the config listens]")
 @click.option("--key", envvar="PENSTOCK_API_KEY", help="API key.  [default: the first of the config's keys]")
 @click.option("--system", help="System message.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer, in tokens.")
 @click.option("--temperature", type=click.FloatRange(min=0), help="Sampling temperature.")
 @config_option
 @json_option
-def command(
-    prompt: str | None, model: str | None, url: str | None, key: str | None, system: str | None,
-    max_tokens: int | None, temperature: float | None, config: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+def command(prompt: str | None, as_json: bool, **asked: Unpack[Asked]) -> None:
     """Talk to a model through the running gateway.
 
     With PROMPT, or with text on standard input, one answer is streamed. Without either a conversation starts:
@@ -82,11 +89,12 @@ def command(
         raise click.UsageError("PROMPT: it is empty; write the question, or leave it out to converse")
     if prompt is None and as_json:
         raise click.UsageError("--json: a conversation is not JSON; give PROMPT")
-    target = _target(url, key, config)
-    given = {"max_tokens": max_tokens, "temperature": temperature}
+    target = _target(asked["url"], asked["key"], asked["config"])
+    given = {"max_tokens": asked["max_tokens"], "temperature": asked["temperature"]}
     options = {name: value for name, value in given.items() if value is not None}
     with target.client() as client:
-        session = Session(client, target, model or first_model(client, target), system, options)
+        model = asked["model"] or first_model(client, target)
+        session = Session(client, target, model, asked["system"], options)
         if prompt is None:
             _converse(session)
         elif as_json:

@@ -1,4 +1,4 @@
-"""`penstock completion`: the script that makes a shell complete commands, options, models and config fields."""
+"""`penstock completion`: the script that makes a shell complete commands, models and config fields."""
 
 import click
 from click.shell_completion import get_completion_class

@@ -80,9 +80,7 @@ def first_model(client: httpx.Client, target: Target) -> str:
     except (ValueError, KeyError, TypeError):
         raise Finding(f"{target.base} does not answer like an OpenAI-compatible API; check --url") from None
     if not models:
-        raise Finding(
-            "no model is ready yet; wait a moment, or look at the console for the state of the engines"
-        )
+        raise Finding("no model is ready yet; wait a moment, or look at the console for the state of the engines")
     return models[0]
 
 
@@ -157,10 +155,6 @@ def _message(document: Any, status: int) -> str:
 def _unreachable(target: Target, error: Exception) -> Finding:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         if "CERTIFICATE" in str(error).upper():
-            return Finding(
-                f"the certificate of {target.base} is not trusted; set SSL_CERT_FILE to its authority"
-            )
-        return Finding(
-            f"nothing answers at {target.base}; start it with `penstock up`, or point --url elsewhere"
-        )
+            return Finding(f"the certificate of {target.base} is not trusted; set SSL_CERT_FILE to its authority")
+        return Finding(f"nothing answers at {target.base}; start it with `penstock up`, or point --url elsewhere")
     return Finding(f"{target.base}: {str(error) or type(error).__name__}; check --url")

@@ -18,9 +18,7 @@ from penstock.core.errors import ConfigError
 @set_option
 @json_option
 @click.option("--schema", "as_schema", is_flag=True, help="Print the JSON schema of the config for editors.")
-def command(
-    field: str | None, config: Path | None, sets: tuple[str, ...], as_json: bool, as_schema: bool
-) -> None:
+def command(field: str | None, config: Path | None, sets: tuple[str, ...], as_json: bool, as_schema: bool) -> None:
     """Show every config value and where it came from.
 
     FIELD is a dotted path such as `listen.port` or `engines.0`; without it everything is shown. Secrets are

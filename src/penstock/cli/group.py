@@ -41,8 +41,6 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         names = [
-            CompletionItem(name, help=line)
-            for name, (_, line) in self._modules.items()
-            if name.startswith(incomplete)
+            CompletionItem(name, help=line) for name, (_, line) in self._modules.items() if name.startswith(incomplete)
         ]
         return [*names, *click.Command.shell_complete(self, ctx, incomplete)]

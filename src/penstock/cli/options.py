@@ -54,9 +54,7 @@ def set_option(function: F) -> F:
 
 def json_option(function: F) -> F:
     """`--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout and nothing else.")(
-        function
-    )
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout and nothing else.")(function)
 
 
 def read_config(path: Path | None, sets: tuple[str, ...] = (), flags: tuple[Flag, ...] = ()) -> Loaded:

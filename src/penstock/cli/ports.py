@@ -34,7 +34,8 @@ def problem(address: Address) -> str | None:
         return None
     where = f"{address.section}.port: {address.port} on {address.host}"
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return f"{address.section}.host: {address.host!r} is no address of this machine; try {address.host_option} 127.0.0.1"
+        fix = f"try {address.host_option} 127.0.0.1"
+        return f"{address.section}.host: {address.host!r} is no address of this machine; {fix}"
     if error.errno == errno.EADDRINUSE:
         free = _free_near(address)
         other = f"{address.port_option} {free}" if free else f"another {address.port_option}"
