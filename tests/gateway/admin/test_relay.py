@@ -171,7 +171,5 @@ def test_the_admin_token_never_reaches_the_api(state, headers, passed):
 
 
 def test_a_huge_body_is_refused(client):
-    answer = client.post(
-        PATH, content=b" " * (8 * 1024 * 1024 + 1), headers={"content-type": "application/json"}
-    )
+    answer = client.post(PATH, content=b" " * (8 * 1024 * 1024 + 1), headers={"content-type": "application/json"})
     assert answer.status_code == 413

@@ -58,9 +58,7 @@ class Relay:
                 raise TooLarge(f"the playground sends at most {MAX_BODY} bytes")
         if self._client is None:
             raise RuntimeError("the relay is used outside the lifespan of its application")
-        outgoing = self._client.build_request(
-            "POST", PATH, content=bytes(body), headers=self._up(request.headers)
-        )
+        outgoing = self._client.build_request("POST", PATH, content=bytes(body), headers=self._up(request.headers))
         return _Answer(self._client, outgoing)
 
     def _up(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -113,9 +111,7 @@ class _Answer(Response):
             except httpx.TransportError as error:
                 if not upstream.headers.get("content-type", "").startswith("text/event-stream"):
                     raise
-                broken = UpstreamFailed(
-                    f"the API broke the stream off: {_words(error)}", code="upstream_reset"
-                )
+                broken = UpstreamFailed(f"the API broke the stream off: {_words(error)}", code="upstream_reset")
                 tail = in_band(broken)
             await send({"type": "http.response.body", "body": tail})
         finally:

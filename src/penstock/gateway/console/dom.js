@@ -34,12 +34,13 @@ const ICONS = {
   wait: "M8 4v4.2l2.8 1.8",
   left: "M12 8H4.5M7.5 4.5L4 8l3.5 3.5",
   idle: "M4 8h8",
+  theme: "M8 2v12a6 6 0 0 0 0-12z",
 };
 
 /** A small sign beside a word: shape and word carry the meaning, colour only repeats it. */
 export function icon(name) {
-  const ring = name === "wait" ? svg("circle", { cx: 8, cy: 8, r: 6.2 }) : null;
-  return svg("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, ring, svg("path", { d: ICONS[name] ?? ICONS.idle }));
+  const ring = name === "wait" || name === "theme" ? svg("circle", { cx: 8, cy: 8, r: 6.2 }) : null;
+  return svg("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, ring, svg("path", { class: name, d: ICONS[name] ?? ICONS.idle }));
 }
 
 export function badge(tone, sign, words) {

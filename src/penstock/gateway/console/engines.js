@@ -1,7 +1,7 @@
 // One card per engine: can it answer, with what, since when, and what went wrong last.
 
 import { badge, byId, el } from "./dom.js";
-import { span, whole } from "./format.js";
+import { span } from "./format.js";
 
 const STATES = {
   ready: ["good", "good"], up: ["good", "good"], running: ["good", "good"],
@@ -33,10 +33,10 @@ function card(engine) {
     el(
       "dl",
       { class: "facts" },
-      ...fact("Kind", engine.kind), ...fact("For", engine.since), ...fact("In flight", whole(engine.in_flight)),
-      ...fact("Restarts", whole(engine.restarts)), ...fact("Process", engine.pid), ...fact("Version", engine.version),
+      ...fact("Kind", engine.kind), ...fact("For", engine.since), ...fact("In flight", engine.in_flight),
+      ...fact("Restarts", engine.restarts), ...fact("Process", engine.pid), ...fact("Version", engine.version),
     ),
-    engine.address ? el("p", { class: "where" }, el("code", {}, engine.address)) : null,
     engine.last_error ? el("p", { class: "wrong" }, engine.last_error) : null,
+    engine.address ? el("p", { class: "where" }, el("code", {}, engine.address)) : null,
   );
 }

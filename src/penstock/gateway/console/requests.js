@@ -102,7 +102,7 @@ function recordRows(record, name) {
     el("td", {}, badge(tone, sign, words)),
     cell(record.model || DASH, "name"),
     cell(record.engine || DASH, "wide"),
-    cell(seconds(record.ttft_s), "num"),
+    cell(seconds(record.ttft_s), "num mid"),
     cell(seconds(record.itl?.count ? record.itl.mean_s : null), "num wide"),
     cell(tokens, "num wide"),
     cell(seconds(record.duration_s), "num"),

@@ -1,5 +1,7 @@
 // Theme: follow the system, or hold light or dark. Kept across visits.
 
+import { icon } from "./dom.js";
+
 const ORDER = ["system", "light", "dark"];
 const KEY = "penstock.theme";
 
@@ -8,7 +10,7 @@ export function themeSwitch(button) {
   const current = () => root.dataset.theme ?? "system";
   const label = () => {
     const name = current();
-    button.textContent = { system: "Auto", light: "Light", dark: "Dark" }[name];
+    button.replaceChildren(icon("theme"), { system: "Auto", light: "Light", dark: "Dark" }[name]);
     button.setAttribute("aria-label", `Theme: ${name}. Switch to ${following(name)}`);
     button.title = "Theme";
   };
