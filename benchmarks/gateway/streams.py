@@ -45,8 +45,6 @@ class Listener(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.fd: int = transport.get_extra_info("socket").fileno()
-        if self.lazy:
-            self.transport.pause_reading()
 
     def read(self, room: bytearray) -> None:
         """Takes what the socket holds, for a stream the loop does not watch."""
@@ -161,6 +159,8 @@ class StreamRun:
             listener = Listener(self.request, self.events, self.tally, 0.0)
             listener.lazy = at % every != 0
             await loop.create_connection(functools.partial(_itself, listener), "127.0.0.1", self.port)
+            if listener.lazy:
+                listener.transport.pause_reading()
             self.listeners.append(listener)
         self.started = _now()
         for at, listener in enumerate(self.listeners):
