@@ -1,5 +1,6 @@
 """`penstock up`: starts the platform in the foreground."""
 
+import logging
 from pathlib import Path
 
 import click
@@ -44,6 +45,8 @@ def command(
     def show(ready: supervisor.Banner) -> None:
         click.echo(banner.text(ready.api_url, ready.admin_url, ready.models, keys=bool(first.config.auth.keys)))
 
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line per health probe is no news
     ports.require(read_config(config, sets, flags).config)
     first, paths = load()
     supervisor.run(first, paths, load, show)

@@ -16,11 +16,7 @@ def check(config: Config) -> None:
         url = getattr(engine, "url", None)
         if url is not None:
             _url(f"engines.{index}.url", url)
-    if (
-        config.listen.port
-        and config.listen.port == config.admin.port
-        and config.listen.host == config.admin.host
-    ):
+    if config.listen.port and config.listen.port == config.admin.port and config.listen.host == config.admin.host:
         raise ConfigError(f"admin.port: {config.admin.port} is listen.port too; give each its own")
 
 
@@ -36,9 +32,7 @@ def is_loopback(host: str) -> bool:
 
 def _names(config: Config) -> None:
     if not config.engines:
-        raise ConfigError(
-            "engines: the list is empty; remove the key for the embedded model, or name an engine"
-        )
+        raise ConfigError("engines: the list is empty; remove the key for the embedded model, or name an engine")
     seen: set[str] = set()
     for index, engine in enumerate(config.engines):
         if engine.name in seen:
@@ -86,6 +80,4 @@ def _url(field: str, url: str) -> None:
     except ValueError:
         raise ConfigError(f"{field}: this is not a URL; write http://host:port/v1") from None
     if not host or not url.isascii() or not url.isprintable() or "@" in parts.netloc or port == 0:
-        raise ConfigError(
-            f"{field}: write http://host:port/v1, without a user or password; put keys in api_key"
-        )
+        raise ConfigError(f"{field}: write http://host:port/v1, without a user or password; put keys in api_key")

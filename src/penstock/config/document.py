@@ -21,9 +21,7 @@ CONSTRUCTION_ERRORS = (
 BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
 INT = re.compile(r"^(?:[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+)$")
-FLOAT = re.compile(
-    r"^(?:[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan)$"
-)
+FLOAT = re.compile(r"^(?:[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan)$")
 
 
 class Loader(yaml.SafeLoader):
@@ -44,9 +42,7 @@ class Loader(yaml.SafeLoader):
         for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             key = key_node.value
             if not isinstance(key, str) or key_node.tag != "tag:yaml.org,2002:str":
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be plain text", key_node.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} is written twice; remove one", key_node.start_mark
@@ -71,9 +67,7 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror or error}") from None
     except ValueError as error:
-        raise ConfigError(
-            f"cannot read config {path}: not UTF-8 text ({getattr(error, 'reason', error)})"
-        ) from None
+        raise ConfigError(f"cannot read config {path}: not UTF-8 text ({getattr(error, 'reason', error)})") from None
     try:
         document = yaml.load(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
@@ -81,19 +75,13 @@ def read(path: Path) -> dict[str, Any]:
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise ConfigError(f"{path} is not valid YAML: {error.problem or error.context}{place}") from None
     except yaml.reader.ReaderError as error:
-        raise ConfigError(
-            f"{path} is not valid YAML: character {error.position + 1} is not allowed"
-        ) from None
+        raise ConfigError(f"{path} is not valid YAML: character {error.position + 1} is not allowed") from None
     except (yaml.YAMLError, *CONSTRUCTION_ERRORS) as error:
-        raise ConfigError(
-            f"{path} is not valid YAML: a value does not fit its tag ({type(error).__name__})"
-        ) from None
+        raise ConfigError(f"{path} is not valid YAML: a value does not fit its tag ({type(error).__name__})") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise ConfigError(
-            f"{path}: the document must be keys such as `listen:`, found a {type(document).__name__}"
-        )
+        raise ConfigError(f"{path}: the document must be keys such as `listen:`, found a {type(document).__name__}")
     return document
 
 

@@ -77,9 +77,7 @@ def load(
 class _Resolver:
     """Copies a document with its environment references replaced, and records the origin of every leaf."""
 
-    def __init__(
-        self, env: Mapping[str, str], source: str, origins: dict[str, str], referenced: set[str]
-    ) -> None:
+    def __init__(self, env: Mapping[str, str], source: str, origins: dict[str, str], referenced: set[str]) -> None:
         self._env = env
         self._source = source
         self._origins = origins
@@ -87,9 +85,7 @@ class _Resolver:
 
     def value(self, value: Any, path: str) -> Any:
         if isinstance(value, dict) and (value or not path):
-            inner = {
-                k: self.value(v, f"{path}.{k}" if path else k) for k, v in value.items() if v is not None
-            }
+            inner = {k: self.value(v, f"{path}.{k}" if path else k) for k, v in value.items() if v is not None}
             return inner  # a key with nothing behind it keeps its default
         if isinstance(value, list) and value:
             return [self.value(v, f"{path}.{i}") for i, v in enumerate(value)]
@@ -97,14 +93,10 @@ class _Resolver:
         if isinstance(value, str):
             value = REFERENCE.sub(lambda match: self._replace(match, path, names), value)
         elif not isinstance(value, int | float | dict | list):
-            raise ConfigError(
-                f"{path}: expected text, a number, a list or a section; found {type(value).__name__}"
-            )
+            raise ConfigError(f"{path}: expected text, a number, a list or a section; found {type(value).__name__}")
         if names:
             self._referenced.add(path)
-        self._origins[path] = (
-            f"{self._source} ({', '.join(f'${{{n}}}' for n in names)})" if names else self._source
-        )
+        self._origins[path] = f"{self._source} ({', '.join(f'${{{n}}}' for n in names)})" if names else self._source
         return value
 
     def _replace(self, match: re.Match[str], path: str, names: list[str]) -> str:
@@ -112,13 +104,9 @@ class _Resolver:
         if name is None:
             return "${"
         if not NAME.fullmatch(name):
-            raise ConfigError(
-                f"{path}: `${{{name}}}` is not a variable name; write ${{NAME}}, or $${{ for a literal"
-            )
+            raise ConfigError(f"{path}: `${{{name}}}` is not a variable name; write ${{NAME}}, or $${{ for a literal")
         if name not in self._env:
-            raise ConfigError(
-                f"{path}: environment variable {name} is not set; export it or remove the reference"
-            )
+            raise ConfigError(f"{path}: environment variable {name} is not set; export it or remove the reference")
         names.append(name)
         return self._env[name]
 
@@ -131,15 +119,9 @@ def _convert(document: dict[str, Any], origins: dict[str, str], referenced: set[
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
         field = where.rstrip("`").replace("[", ".").replace("]", "").lstrip(".") or "document"
-        message = (
-            message.replace("`", "")
-            .replace("Expected", "expected", 1)
-            .replace("Object missing", "missing", 1)
-        )
+        message = message.replace("`", "").replace("Expected", "expected", 1).replace("Object missing", "missing", 1)
         plain = without_indexes(field)
-        quiet = field in referenced or any(
-            secret == plain or secret.startswith(f"{plain}.") for secret in SECRETS
-        )
+        quiet = field in referenced or any(secret == plain or secret.startswith(f"{plain}.") for secret in SECRETS)
         found = "" if quiet else _found(document, field)
         raise ConfigError(f"{field}: {message}{found}{_source(field, origins)}") from None
 

@@ -42,18 +42,14 @@ def _place(node: Any, part: str, here: str, origin: str) -> Any:
     if not isinstance(node, list):
         raise ConfigError(f"{origin}: {here} is inside a plain value, not a section")
     if not (part.isascii() and part.isdigit() and len(part) < 6 and int(part) <= len(node)):
-        raise ConfigError(
-            f"{origin}: {here} does not exist; the list has {len(node)} entries, counted from 0"
-        )
+        raise ConfigError(f"{origin}: {here} does not exist; the list has {len(node)} entries, counted from 0")
     if int(part) == len(node):
         node.append(None)
     return int(part)
 
 
 def _record(value: Any, path: str, origin: str, origins: dict[str, str]) -> None:
-    children = (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    )
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, child in children:
         _record(child, f"{path}.{name}", origin, origins)
     if not children:

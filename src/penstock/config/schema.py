@@ -13,9 +13,7 @@ YEAR = 31_536_000.0
 """Seconds; no span may be longer, since the event loop's timers overflow far above it."""
 Seconds = Annotated[float, Meta(gt=0, le=YEAR, description="Seconds")]
 SecondsOrOff = Annotated[float, Meta(ge=0, le=YEAR, description="Seconds; 0 switches it off")]
-Name = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="Letters, digits, . _ -")
-]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="Letters, digits, . _ -")]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,29 +30,19 @@ class Tls(Section, frozen=True):
 class Listen(Section, frozen=True):
     """Where the API listens."""
 
-    host: Annotated[str, Meta(description="Address to bind; anything but loopback needs auth.keys")] = (
-        "127.0.0.1"
-    )
+    host: Annotated[str, Meta(description="Address to bind; anything but loopback needs auth.keys")] = "127.0.0.1"
     port: Port = 8080
     tls: Annotated[Tls | None, Meta(description="Serve HTTPS instead of HTTP")] = None
-    backlog: Annotated[
-        int, Meta(ge=1, description="Connections the kernel holds before they are accepted")
-    ] = 2048
+    backlog: Annotated[int, Meta(ge=1, description="Connections the kernel holds before they are accepted")] = 2048
 
 
 class Admin(Section, frozen=True):
     """Where metrics, health and the console listen."""
 
-    host: Annotated[str, Meta(description="Address to bind; anything but loopback needs admin.token")] = (
-        "127.0.0.1"
-    )
+    host: Annotated[str, Meta(description="Address to bind; anything but loopback needs admin.token")] = "127.0.0.1"
     port: Port = 8081
-    token: Annotated[
-        str, Meta(description="Bearer token asked of every admin request; empty asks for none")
-    ] = ""
-    records: Annotated[
-        int, Meta(ge=0, le=100_000, description="Finished requests each worker keeps to show")
-    ] = 200
+    token: Annotated[str, Meta(description="Bearer token asked of every admin request; empty asks for none")] = ""
+    records: Annotated[int, Meta(ge=0, le=100_000, description="Finished requests each worker keeps to show")] = 200
 
 
 class Auth(Section, frozen=True):
@@ -71,40 +59,22 @@ class Limits(Section, frozen=True):
 
     head_bytes: Annotated[int, Meta(ge=1024, description="Request line and headers; above it: 431")] = 65_536
     body_bytes: Annotated[int, Meta(ge=1024, description="Request body; above it: 413")] = 64 * 1024 * 1024
-    pipelined: Annotated[
-        int, Meta(ge=1, description="Requests a connection may queue behind the one served")
-    ] = 16
-    connections: Annotated[
-        int, Meta(ge=1, description="Open client connections per worker; above it: 503")
-    ] = 16_384
+    pipelined: Annotated[int, Meta(ge=1, description="Requests a connection may queue behind the one served")] = 16
+    connections: Annotated[int, Meta(ge=1, description="Open client connections per worker; above it: 503")] = 16_384
 
 
 class Timeouts(Section, frozen=True):
     """How long each phase may last, in seconds."""
 
-    head: Annotated[
-        Seconds, Meta(description="First byte of a request -> end of its headers; after it: 408")
-    ] = 10.0
+    head: Annotated[Seconds, Meta(description="First byte of a request -> end of its headers; after it: 408")] = 10.0
     body: Annotated[Seconds, Meta(description="Longest silence inside a request body; after it: 408")] = 30.0
-    idle: Annotated[
-        Seconds, Meta(description="A kept-alive connection without a request; closed after it")
-    ] = 75.0
-    connect: Annotated[
-        Seconds, Meta(description="Opening a connection to an engine; after it the next is tried")
-    ] = 5.0
-    first_byte: Annotated[Seconds, Meta(description="Request sent -> first content byte; after it: 504")] = (
-        300.0
-    )
-    stall: Annotated[
-        Seconds, Meta(description="Longest silence inside an answer; after it a typed error")
-    ] = 120.0
+    idle: Annotated[Seconds, Meta(description="A kept-alive connection without a request; closed after it")] = 75.0
+    connect: Annotated[Seconds, Meta(description="Opening a connection to an engine; after it the next is tried")] = 5.0
+    first_byte: Annotated[Seconds, Meta(description="Request sent -> first content byte; after it: 504")] = 300.0
+    stall: Annotated[Seconds, Meta(description="Longest silence inside an answer; after it a typed error")] = 120.0
     total: Annotated[Seconds, Meta(description="A request from first to last byte")] = 3600.0
-    client_stall: Annotated[Seconds, Meta(description="A client that takes no bytes is dropped after it")] = (
-        60.0
-    )
-    drain: Annotated[
-        Seconds, Meta(description="Running requests may take this long at shutdown or reload")
-    ] = 30.0
+    client_stall: Annotated[Seconds, Meta(description="A client that takes no bytes is dropped after it")] = 60.0
+    drain: Annotated[Seconds, Meta(description="Running requests may take this long at shutdown or reload")] = 30.0
 
 
 class Streaming(Section, frozen=True):
@@ -129,21 +99,13 @@ class LlamaCpp(Section, tag_field="kind", tag="llamacpp", frozen=True):
     name: Annotated[Name, Meta(description="Name of the engine in metrics, logs and the console")] = "local"
     model: Annotated[
         str,
-        Meta(
-            description="A known model, or a source: `pypi:`, `hf:`, `file:`, `https:` (see docs/models.md)"
-        ),
+        Meta(description="A known model, or a source: `pypi:`, `hf:`, `file:`, `https:` (see docs/models.md)"),
     ] = "smollm2-135m-instruct"
-    alias: Annotated[
-        str, Meta(description="Model name that clients use; empty takes the known model's name")
-    ] = ""
-    context_tokens: Annotated[
-        int, Meta(ge=0, description="Context over all slots; 0 chooses by the model")
-    ] = 0
+    alias: Annotated[str, Meta(description="Model name that clients use; empty takes the known model's name")] = ""
+    context_tokens: Annotated[int, Meta(ge=0, description="Context over all slots; 0 chooses by the model")] = 0
     slots: Annotated[int, Meta(ge=1, le=256, description="Requests decoded at the same time")] = 4
     threads: Annotated[int, Meta(ge=0, description="Threads; 0 takes all cores but one")] = 0
-    startup_timeout: Annotated[Seconds, Meta(description="A start that takes longer counts as failed")] = (
-        120.0
-    )
+    startup_timeout: Annotated[Seconds, Meta(description="A start that takes longer counts as failed")] = 120.0
     extra: Annotated[
         dict[str, str | int | float | bool], Meta(description="Further llama.cpp parameters by name, checked")
     ] = {}
@@ -157,12 +119,8 @@ class Http(Section, tag_field="kind", tag="http", frozen=True):
         str,
         Meta(pattern=r"^https?://[^\s/?#]+[^\s?#]*$", description="Base URL, e.g. `http://10.0.0.5:8000/v1`"),
     ]
-    api_key: Annotated[
-        str, Meta(description="Sent as `Authorization: Bearer`; write `${NAME}`, not the key")
-    ] = ""
-    models: Annotated[
-        tuple[str, ...], Meta(description="Models it serves; none asks the engine's /v1/models")
-    ] = ()
+    api_key: Annotated[str, Meta(description="Sent as `Authorization: Bearer`; write `${NAME}`, not the key")] = ""
+    models: Annotated[tuple[str, ...], Meta(description="Models it serves; none asks the engine's /v1/models")] = ()
     probe_interval: Annotated[Seconds, Meta(description="Seconds between two health probes")] = 5.0
     connections: Annotated[int, Meta(ge=1, description="Idle connections each worker keeps open to it")] = 256
 
