@@ -22,7 +22,7 @@ def commands() -> str:
         "# Command line",
         "Generated from `--help` by `python -m penstock.cli.reference`.",
         "Exit codes: 0 done; 1 a finding (a damaged model, a failed check, an error answer); 2 bad input, with one "
-        "line on stderr that names field, value and fix; 130 interrupted. `--json` prints JSON on stdout, nothing else.",
+        "line on stderr that names field, value and fix; 130 interrupted. `--json` prints JSON and nothing else.",
         'Shell completion: `eval "$(penstock completion bash)"` (or zsh) in the shell\'s start file; for fish '
         "`penstock completion fish | source`.",
     ]
