@@ -9,28 +9,21 @@ Headers = list[bytes]
 class Request:
     """One parsed HTTP request. `target`, `headers` and `body` are the client's own bytes."""
 
-    __slots__ = (
-        "body", "bytes_in", "error", "expects_continue", "headers", "http11", "keep_alive", "method", "received",
-        "special", "target",
-    )  # fmt: skip
+    method = b""
+    target = b""
+    path = b""
+    """The target without its query string."""
+    http11 = True
+    keep_alive = True
+    expects_continue = False
+    body = b""
+    bytes_in = 0
+    error: RequestError | None = None
+    """Set when the connection refused the request before it was whole."""
 
     def __init__(self, received: float) -> None:
         self.received = received
         """Monotonic time when the first byte of the head arrived."""
-        self.method = b""
-        self.target = b""
-        self.http11 = True
-        self.keep_alive = True
-        self.expects_continue = False
         self.headers: Headers = []
         self.special: dict[bytes, bytes] = {}
         """Headers the gateway itself reads or replaces, by lower-case name."""
-        self.body: bytes = b""
-        self.bytes_in = 0
-        self.error: RequestError | None = None
-        """Set when the connection refused the request before it was whole."""
-
-    @property
-    def path(self) -> bytes:
-        """The target without its query string."""
-        return self.target.partition(b"?")[0]

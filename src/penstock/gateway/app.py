@@ -22,6 +22,7 @@ from penstock.telemetry.accesslog import RecordSink
 from penstock.telemetry.meter import ACCEPTED, CONNECTIONS, DROPPED, IN_FLIGHT, Meter
 from penstock.telemetry.series import OTHER
 from penstock.wire.heads import valid_request_id
+from penstock.wire.request_head import HeadReader
 
 if TYPE_CHECKING:
     from penstock.gateway.connection import Connection
@@ -37,6 +38,7 @@ class App:
         self.meter = meter
         self.log = log
         self.keys = Keys(config.auth.keys)
+        self.heads = HeadReader()
         self.fleet = FleetView(self._open_engine, meter.engine_load)
         self.draining = False
         self.records: deque[Record] = deque(maxlen=config.admin.records)
@@ -44,7 +46,7 @@ class App:
         self.connections: set[Connection] = set()
         self._http = {engine.name: engine for engine in config.engines if isinstance(engine, Http)}
         self._ids = itertools.count()
-        self._id_prefix = os.urandom(6).hex()
+        self._id_prefix = os.urandom(6).hex().encode()
 
     def _open_engine(self, endpoint: Endpoint) -> Engine:
         settings = self._http.get(endpoint.name)
@@ -81,7 +83,7 @@ class App:
         if given is not None and valid_request_id(given):
             request_id = given
         else:
-            request_id = b"req-%b-%x" % (self._id_prefix.encode(), next(self._ids))
+            request_id = b"req-%b-%x" % (self._id_prefix, next(self._ids))
         now = monotonic()
         record = Record(
             request_id.decode("ascii"),
@@ -128,7 +130,7 @@ class App:
         if relay.paused_at:
             if now - relay.paused_at > timeouts.client_stall:
                 connection.abort()
-        elif now - relay.opened_at > timeouts.total:
+        elif now - relay.request.received > timeouts.total:
             reason = f"The request took longer than timeouts.total ({timeouts.total:g} s)."
             relay.expire(UpstreamTimeout(reason, code="total_timeout"))
         elif not relay.first_at:
@@ -168,7 +170,7 @@ class App:
                 "engine": record.engine,
                 "path": record.path,
                 "stream": relay.sse,
-                "age_s": now - relay.opened_at,
+                "age_s": now - relay.request.received,
                 "first_byte": bool(relay.first_at),
                 "events": relay.events,
             }

@@ -13,13 +13,21 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from penstock.core.clock import monotonic
-from penstock.core.errors import BadRequest, ExpectationFailed, HeadTooLarge, RequestError, RequestTimeout, TooLarge, Unavailable
+from penstock.core.errors import (
+    BadRequest,
+    ExpectationFailed,
+    HeadTooLarge,
+    RequestError,
+    RequestTimeout,
+    TooLarge,
+    Unavailable,
+)
 from penstock.core.request import Request
 from penstock.gateway.answer import method_not_allowed
 from penstock.gateway.handle import handle
 from penstock.gateway.life import Life
 from penstock.gateway.relay import Relay
-from penstock.wire.heads import ONCE, READ_OF_REQUEST, without
+from penstock.wire.heads import without
 
 if TYPE_CHECKING:
     from penstock.gateway.app import App
@@ -34,28 +42,30 @@ PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close", 
 class Connection(asyncio.Protocol):
     """One client connection. `relay` is the answer under way, if any."""
 
-    __slots__ = (
-        "_app", "_body", "_body_size", "_head_fed", "_head_size", "_parser", "_queue", "_reading", "_refused",
-        "_request", "_transport", "_unread", "closing_at", "last_read", "lingering", "lost", "relay",
-    )  # fmt: skip
+    relay: Relay | None = None
+    lingering = False
+    lost = False
+    _transport = cast(asyncio.Transport, None)
+    _request: Request | None = None
+    """The request being read: its head is known, its body is not whole."""
+    _head = b""
+    """Bytes of a head that is not whole."""
+    _head_since = 0.0
+    _left = 0
+    """Bytes of the body still to come, where its length was declared."""
+    _whole = False
+    _body_size = 0
+    _reading = True
+    _refused = False
+    _closing_at = 0.0
+    _keep_alive = True
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[Request] = deque()
-        self._request: Request | None = None
         self._body: list[bytes] = []
-        self._body_size = 0
-        self._head_size = self._head_fed = 0
-        self._reading = True
-        self._refused = False
-        self._unread = False
-        self.relay: Relay | None = None
         self.last_read = monotonic()
-        self.lingering = False
-        self.closing_at = 0.0
-        self.lost = False
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------------------
 
@@ -74,28 +84,92 @@ class Connection(asyncio.Protocol):
         if self.lingering:
             return
         self.last_read = monotonic()
-        before = self._request
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # Nothing to switch to: the request stands as plain HTTP/1.1, what follows it is the next one.
-            self._parser = httptools.HttpRequestParser(self)
-            rest = data[upgrade.args[0] :]
-            if rest and not self._refused:
-                self.data_received(rest)
-                return
-        except httptools.HttpParserError as error:
-            if not self._refused:
-                self._refuse(BadRequest(f"The request is not valid HTTP/1.1: {error}."))
-        if self._request is not None and self._request is before and self._body_size == 0:
-            self._head_fed += len(data)
-            if self._head_fed > self._app.limits.head_bytes and not self._request.method:
-                self._refuse(self._head_too_large())
+        # Each message is fed to the parser in slices of its own: heads whole, so that their lines are at hand.
+        while data and not self._refused:
+            if self._request is None:
+                data = self._read_head(data)
+            elif self._left:
+                body, data = (data, b"") if len(data) <= self._left else (data[: self._left], data[self._left :])
+                self._left -= len(body)
+                self._feed(body)
+            else:
+                # Chunked: the message can only end with a line, so no slice holds bytes of the next one.
+                end = data.find(b"\n") + 1 or len(data)
+                line, data = data[:end], data[end:]
+                self._feed(line)
         if self._queue and self.relay is None:
             self._next()
         if len(self._queue) > self._app.limits.pipelined and self._reading:
             self._reading = False
             self._transport.pause_reading()
+
+    def _read_head(self, data: bytes) -> bytes:
+        """Takes a head from `data`, or keeps what there is of one; returns the bytes after it."""
+        held = self._head
+        if held:
+            data = held + data
+        else:
+            self._head_since = self.last_read
+        if data[:1] in (b"\r", b"\n"):
+            data = data.lstrip(b"\r\n")  # empty lines before a request are ignored (RFC 9112, 2.2)
+        end = data.find(b"\r\n\r\n", max(0, len(held) - 3)) + 4
+        limit = self._app.limits.head_bytes
+        if end < 4:
+            self._head = data
+            if len(data) > limit:
+                self._refuse(self._head_too_large())
+            elif data.count(b"\n") != data.count(b"\r\n"):
+                self._refuse(BadRequest("A line of the request head ends in a bare line feed."))
+            return b""
+        self._head = b""
+        head = data[:end]
+        request = self._request = Request(self._head_since)
+        if end > limit:
+            self._refuse(self._head_too_large())
+            return b""
+        self._feed(head)
+        if self._refused:
+            return b""
+        try:
+            self._app.heads.read(head, request)
+        except BadRequest as error:
+            self._refuse(error)
+            return b""
+        request.keep_alive = self._keep_alive
+        error_found = self._judge(request)
+        if error_found is not None:
+            self._refuse(error_found)
+            return b""
+        if self._whole:
+            self._complete(request)
+        elif request.expects_continue and self.relay is None and not self._queue:
+            self._transport.write(CONTINUE)
+        return data[end:]
+
+    def _feed(self, data: bytes) -> None:
+        """Gives the parser a slice. A request is complete when it says so."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Nothing to switch to: the request stands as plain HTTP/1.1, and the parser starts anew after it.
+            self._parser = httptools.HttpRequestParser(self)
+        except httptools.HttpParserError as error:
+            self._refuse(BadRequest(f"The request is not valid HTTP/1.1: {error}."))
+            return
+        if self._whole and self._request is not None and self._request.method:
+            self._complete(self._request)
+
+    def _complete(self, request: Request) -> None:
+        body = self._body
+        if body:
+            request.body = body[0] if len(body) == 1 else b"".join(body)
+            request.bytes_in = len(request.body)
+            self._body = []
+            self._body_size = 0
+        self._request = None
+        self._whole = False
+        self._left = 0
+        self._queue.append(request)
 
     def pause_writing(self) -> None:
         if self.relay is not None:
@@ -107,71 +181,24 @@ class Connection(asyncio.Protocol):
 
     # -- httptools --------------------------------------------------------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        if not self._refused:
-            self._request = Request(self.last_read)
-            self._head_size = self._head_fed = 0
-
-    def on_url(self, url: bytes) -> None:
-        if self._request is not None:
-            self._request.target += url
-            self._head_size += len(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        request = self._request
-        if request is None or request.method:
-            return  # refused, or a trailer: trailers carry nothing an engine needs
-        self._head_size += len(name) + len(value) + 4
-        lower = name.lower()
-        if lower in READ_OF_REQUEST:
-            if lower in ONCE and lower in request.special:
-                self._refuse(BadRequest(f"The header {lower.decode()} is given twice."))
-                return
-            request.special[lower] = value
-        else:
-            request.headers.append(name + b": " + value)
-
     def on_headers_complete(self) -> None:
-        request = self._request
-        if request is None:
-            return
-        request.method = self._parser.get_method()
-        request.http11 = self._parser.get_http_version() == "1.1"
-        request.keep_alive = self._parser.should_keep_alive()
-        error = self._judge(request)
-        if error is not None:
-            self._refuse(error)
-        elif request.expects_continue and self.relay is None and not self._queue:
-            self._transport.write(CONTINUE)
+        self._keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
-        if self._request is None:
-            return
         self._body_size += len(body)
-        if self._body_size > self._app.limits.body_bytes:
+        if self._body_size <= self._app.limits.body_bytes:
+            self._body.append(body)
+        else:
             self._refuse(self._body_too_large())
-            return
-        self._body.append(body)
 
     def on_message_complete(self) -> None:
-        request = self._request
-        if request is None:
-            return
-        body = self._body
-        request.body = body[0] if len(body) == 1 else b"".join(body)
-        request.bytes_in = len(request.body)
-        self._request = None
-        self._body = []
-        self._body_size = 0
-        self._queue.append(request)
+        self._whole = True
 
     # -- judging a head ---------------------------------------------------------------------------------------------
 
     def _judge(self, request: Request) -> RequestError | None:
         """What is wrong with a head that parsed."""
         special = request.special
-        if self._head_size > self._app.limits.head_bytes:
-            return self._head_too_large()
         if request.method == b"CONNECT":
             return method_not_allowed(request.method, "GET, POST")
         if request.http11 and not special.get(b"host"):
@@ -185,8 +212,10 @@ class Connection(asyncio.Protocol):
             if coding.strip().lower() != b"chunked":
                 return BadRequest(f"Transfer-Encoding {coding.decode('latin-1')!r} is not known; send `chunked`.")
         length = special.get(b"content-length")
-        if length is not None and int(length) > self._app.limits.body_bytes:
-            return self._body_too_large()
+        if length is not None:
+            self._left = int(length)
+            if self._left > self._app.limits.body_bytes:
+                return self._body_too_large()
         expect = special.get(b"expect")
         if expect is not None:
             if expect.lower() != b"100-continue":
@@ -203,6 +232,7 @@ class Connection(asyncio.Protocol):
         if mark and scheme.lower() in (b"http", b"https"):
             slash = rest.find(b"/")
             request.target = rest[slash:] if slash >= 0 else b"/"
+            request.path = request.target.partition(b"?")[0]
             return self._judge(request)
         return BadRequest(f"The request target {request.target.decode('latin-1')!r:.200} is not a path.")
 
@@ -223,8 +253,8 @@ class Connection(asyncio.Protocol):
         request.error = error
         request.keep_alive = False
         self._request = None
+        self._head = b""
         self._body = []
-        self._unread = True
         self._queue.append(request)
         if self.relay is None:
             self._next()
@@ -249,7 +279,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         if self._queue:
             asyncio.get_running_loop().call_soon(self._go_on)
-        elif self._app.draining and self._request is None:
+        elif self._app.draining and self._request is None and not self._head:
             self._transport.close()
         elif self._request is not None and self._request.expects_continue:
             self._transport.write(CONTINUE)
@@ -259,9 +289,9 @@ class Connection(asyncio.Protocol):
             self._next()
 
     def _close(self) -> None:
-        if self._unread and self._transport.can_write_eof():
+        if self._refused and self._transport.can_write_eof():
             self.lingering = True
-            self.closing_at = monotonic() + LINGER_S
+            self._closing_at = monotonic() + LINGER_S
             if not self._reading:
                 self._reading = True
                 self._transport.resume_reading()
@@ -288,23 +318,23 @@ class Connection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """For draining: a connection without a request has nothing to wait for."""
-        if self.relay is None and self._request is None and not self._queue and not self.lost:
+        if self.relay is None and self._request is None and not self._head and not self._queue and not self.lost:
             self._transport.close()
 
     def sweep(self, now: float) -> None:
         """Enforces the timeouts that belong to the connection. Called a few times a second."""
         timeouts = self._app.timeouts
         if self.lingering:
-            if now > self.closing_at:
+            if now > self._closing_at:
                 self._transport.abort()
         elif self.relay is not None or self._queue:
             return
+        elif self._head:
+            if now - self._head_since > timeouts.head:
+                self._refuse(RequestTimeout(f"The request head took longer than timeouts.head ({timeouts.head:g} s)."))
         elif self._request is None:
             if now - self.last_read > timeouts.idle:
                 self._transport.close()
-        elif not self._request.method:
-            if now - self._request.received > timeouts.head:
-                self._refuse(RequestTimeout(f"The request head took longer than timeouts.head ({timeouts.head:g} s)."))
         elif now - self.last_read > timeouts.body:
             reason = f"Nothing of the request body came for timeouts.body ({timeouts.body:g} s)."
             self._refuse(RequestTimeout(reason))

@@ -12,6 +12,8 @@ class Keys:
     def __init__(self, keys: tuple[str, ...]) -> None:
         digests = (hashlib.sha256(key.encode()).digest() for key in keys)
         self._names = {digest: digest.hex()[:8] for digest in digests}
+        # Authorization values that were found right. Looked up by a seeded hash, so a guess learns nothing from time.
+        self._right: dict[bytes, str] = {}
 
     @property
     def open(self) -> bool:
@@ -24,6 +26,9 @@ class Keys:
         special = request.special
         value = special.get(b"authorization")
         if value is not None:
+            known = self._right.get(value)
+            if known is not None:
+                return known
             scheme, _, key = value.partition(b" ")
             if scheme.lower() != b"bearer":
                 raise Unauthenticated("Send the API key as `Authorization: Bearer KEY`.")
@@ -35,4 +40,6 @@ class Keys:
         name = self._names.get(hashlib.sha256(key).digest())
         if name is None:
             raise Unauthenticated("The API key is not known here.")
+        if value is not None and len(self._right) < 4 * len(self._names):
+            self._right[value] = name
         return name

@@ -1,26 +1,57 @@
 """Runs the life of a request without a Task.
 
-Most lives wait once, for the answer. A Task would cost an extra trip through the event loop at the start, and context
-and cancellation machinery that nothing here uses: a life is never cancelled, its waits are ended from outside.
+Most lives wait once, for the answer. A Task would cost two extra trips through the event loop and context machinery
+that nothing here uses: a life is never cancelled, its waits are ended from outside.
 """
 
-import asyncio
-from collections.abc import Coroutine, Generator
-from typing import Any
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Wait(Generic[T]):
+    """What a life awaits: a result that somebody sets once. The life goes on inside `set`."""
+
+    __slots__ = ("_done", "_result", "_resume")
+
+    def __init__(self) -> None:
+        self._done = False
+        self._result: T | None = None
+        self._resume: Callable[[], None] | None = None
+
+    @property
+    def done(self) -> bool:
+        return self._done
+
+    def set(self, result: T) -> None:
+        """Sets the result; later calls change nothing."""
+        if not self._done:
+            self._done = True
+            self._result = result
+            if self._resume is not None:
+                self._resume()
+
+    def then(self, resume: Callable[[], None]) -> None:
+        self._resume = resume
+
+    def __await__(self) -> Generator["Wait[T]", None, T]:
+        if not self._done:
+            yield self
+        return self._result  # type: ignore[return-value]  # set before the life goes on
 
 
 class Life:
-    """Drives a coroutine from the callbacks of the futures it awaits. The coroutine must not raise."""
+    """Drives a coroutine that awaits only `Wait`s. The coroutine must not raise."""
 
-    __slots__ = ("_steps",)
+    __slots__ = ("_coroutine",)
 
-    def __init__(self, coroutine: Coroutine[asyncio.Future[Any], None, None]) -> None:
-        self._steps: Generator[asyncio.Future[Any], None, None] | Coroutine[asyncio.Future[Any], None, None] = coroutine
-        self._step(None)
+    def __init__(self, coroutine: Coroutine[Wait[Any], None, None]) -> None:
+        self._coroutine = coroutine
+        self._step()
 
-    def _step(self, _: asyncio.Future[Any] | None) -> None:
+    def _step(self) -> None:
         try:
-            awaited = self._steps.send(None)
+            self._coroutine.send(None).then(self._step)
         except StopIteration:
             return
-        awaited.add_done_callback(self._step)

@@ -7,7 +7,6 @@ the framing leaves no room for one.
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_left
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from penstock.core.errors import ClientLeft, RequestError
 from penstock.core.record import Record, TokenSource, Usage
 from penstock.core.request import Request
 from penstock.gateway.answer import connection_header, error_answer, json_answer, status_line
+from penstock.gateway.life import Wait
 from penstock.telemetry import buckets
 from penstock.telemetry.meter import BETWEEN, BETWEEN_SUM, EVENTS
 from penstock.telemetry.series import Row
@@ -41,78 +41,69 @@ class Client(Protocol):
 class Relay:
     """The sink of one request's answer. `failure` of an attempt is None once the answer has gone out whole."""
 
-    __slots__ = (
-        "_attempt", "_chunked", "_client", "_count_content", "_exchange", "_held", "_json", "_last_piece", "_paused",
-        "_pieces", "_pieces_size", "_request", "_request_id", "_row", "_usage_first", "bytes_out", "committed",
-        "content_events", "ended", "events", "first_at", "gap_count", "gap_max", "gap_sum", "head_held", "heard_at", "keep",
-        "last_at", "left", "opened_at", "paused_at", "sent_at", "sse", "status", "was_reused",
-    )  # fmt: skip
+    keep = True
+    """Whether the connection stays open after this answer."""
+    head_held: ResponseHead | None = None
+    sse = False
+    status = 0
+    committed = False
+    ended = False
+    left = False
+    """The client is gone: nothing may be started for it any more."""
+    was_reused = False
+    """The failed attempt went out on a kept-alive connection, which may have been stale."""
+    sent_at = first_at = last_at = paused_at = 0.0
+    heard_at = 0.0
+    """Last heartbeat sent to the client."""
+    events = content_events = bytes_out = 0
+    gap_count = 0
+    gap_sum = gap_max = 0.0
+    _exchange: Exchange | None = None
+    _attempt: Wait[RequestError | None] | None = None
+    _row: Row | None = None
+    _count_content = False
+    _paused = False
+    _chunked = False
+    _held = b""
+    _json = False
+    _kept: list[bytes] | None = None
+    _kept_size = 0
+    _last_piece = b""
+    _usage_first: Usage | None = None
 
     def __init__(self, client: Client, request: Request, request_id: bytes, *, keep: bool) -> None:
         self._client = client
-        self._request = request
+        self.request = request
         self._request_id = request_id
         self.keep = keep
-        """Whether the connection stays open after this answer."""
-        self._exchange: Exchange | None = None
-        self._attempt: asyncio.Future[RequestError | None] | None = None
-        self._row: Row | None = None
-        self._count_content = False
-        self._paused = False
-        self._chunked = False
-        self._held = b""
-        self._json = False
-        self._pieces: list[bytes] = []
-        self._pieces_size = 0
-        self._last_piece = b""
-        self._usage_first: Usage | None = None
-        self.head_held: ResponseHead | None = None
-        self.sse = False
-        self.status = 0
-        self.committed = False
-        self.ended = False
-        self.left = False
-        """The client is gone: nothing may be started for it any more."""
-        self.was_reused = False
-        """The failed attempt went out on a kept-alive connection, which may have been stale."""
-        self.opened_at = request.received
-        self.sent_at = 0.0
-        self.first_at = 0.0
-        self.last_at = 0.0
-        self.paused_at = 0.0
-        self.heard_at = 0.0
-        """Last heartbeat sent to the client."""
-        self.events = self.content_events = self.bytes_out = 0
-        self.gap_count = 0
-        self.gap_sum = self.gap_max = 0.0
 
     # -- steering, from handle and the sweep ------------------------------------------------------------------------
 
     def attempt(
         self, engine: Engine, request: Request, row: Row, *, fresh: bool, count_content: bool
-    ) -> asyncio.Future[RequestError | None]:
-        """Sends the request; the future tells how that ended: None, or what went wrong."""
-        self._attempt = asyncio.get_running_loop().create_future()
+    ) -> Wait[RequestError | None]:
+        """Sends the request; the result tells how that ended: None, or what went wrong."""
+        attempt = self._attempt = Wait()
         self._row = row
         self._count_content = count_content
         self.head_held = None
         self.sent_at = self.last_at = monotonic()
         exchange = engine.send(request, self, self._request_id, fresh=fresh)
-        if not self._attempt.done():
+        if not attempt.done:
             self._exchange = exchange
             if self._paused:
                 exchange.pause()
-        return self._attempt
+        return attempt
 
     def answer(self, status: int, body: bytes) -> None:
         """A whole answer of the gateway's own."""
         self.status = status
-        self._finish(json_answer(status, body, self._request, self._request_id, keep=self.keep), len(body))
+        self._finish(json_answer(status, body, self.request, self._request_id, keep=self.keep), len(body))
 
     def refuse(self, error: RequestError) -> None:
         """An error before the commit point; nothing has reached the client yet."""
         self.status = error.status
-        data = error_answer(error, self._request, self._request_id, keep=self.keep)
+        data = error_answer(error, self.request, self._request_id, keep=self.keep)
         self._finish(data, len(data))
 
     def _finish(self, data: bytes, size: int) -> None:
@@ -220,10 +211,14 @@ class Relay:
         self._last_piece = piece
 
     def _keep(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._pieces_size += len(piece)
-        while self._pieces_size > KEPT_FOR_USAGE and len(self._pieces) > 1:
-            self._pieces_size -= len(self._pieces.pop(0))
+        kept = self._kept
+        if kept is None:
+            self._kept = [piece]
+        else:
+            kept.append(piece)
+        self._kept_size += len(piece)
+        while self._kept_size > KEPT_FOR_USAGE and kept is not None and len(kept) > 1:
+            self._kept_size -= len(kept.pop(0))
 
     def end(self) -> None:
         data = b""
@@ -252,7 +247,7 @@ class Relay:
         if self.committed and not self.ended:
             self.ended = True
             if self._chunked and self.sse:
-                anthropic = self._request.target.startswith(b"/v1/messages")
+                anthropic = self.request.target.startswith(b"/v1/messages")
                 body = openai.error_body(error, anthropic=anthropic)
                 event = sse.error_event(body, mid_event=not self._between_events())
                 self._client.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(event), event))
@@ -263,13 +258,13 @@ class Relay:
         self._settle(error)
 
     def _settle(self, error: RequestError | None) -> None:
-        if self._attempt is not None and not self._attempt.done():
-            self._attempt.set_result(error)
+        if self._attempt is not None:
+            self._attempt.set(error)
 
     # -- framing ----------------------------------------------------------------------------------------------------
 
     def _chunks(self, head: ResponseHead) -> bool:
-        return head.content_length is None and self._request.http11 and not head.bodyless
+        return head.content_length is None and self.request.http11 and not head.bodyless
 
     def _commit(self, head: ResponseHead, whole: bytes | None) -> bytes:
         """The head's bytes. `whole`: the entire body, when it is known already."""
@@ -281,12 +276,12 @@ class Relay:
             pass
         elif whole is not None:
             lines.append(b"content-length: %d" % len(whole))
-        elif self._request.http11:
+        elif self.request.http11:
             self._chunked = True
             lines.append(b"transfer-encoding: chunked")
         else:
             self.keep = False  # HTTP/1.0: the end of the connection ends the body
-        connection = connection_header(http11=self._request.http11, keep=self.keep)
+        connection = connection_header(http11=self.request.http11, keep=self.keep)
         return b"\r\n".join(lines) + b"\r\n" + connection + b"\r\n"
 
     # -- what is known at the end -----------------------------------------------------------------------------------
@@ -300,10 +295,10 @@ class Relay:
             record.events = self.events
             record.itl_count, record.itl_sum_s, record.itl_max_s = self.gap_count, self.gap_sum, self.gap_max
             if self.first_at:
-                record.ttft_s = self.first_at - self._request.received
+                record.ttft_s = self.first_at - self.request.received
             usage = openai.merge(self._usage_first, openai.find_usage(self._last_piece))
-        elif self._pieces:
-            usage = openai.find_usage(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+        elif self._kept:
+            usage = openai.find_usage(self._kept[0] if len(self._kept) == 1 else b"".join(self._kept))
         else:
             usage = None
         if usage is not None:

@@ -35,13 +35,8 @@ class Upstream(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._head: ResponseHead | None = None
         self._head_size = 0
-        self._head_sent = False
-        self._answered = False
-        self._done = False
-        self._surplus = False
-        self._framed = False
-        self._sse = False
-        self._opaque = False
+        self._head_sent = self._done = self._surplus = self._framed = self._sse = self._opaque = False
+        self._keep_alive = False
         self._length: int | None = None
         self._connection = b""
 
@@ -129,6 +124,7 @@ class Upstream(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < 200:
             return
+        self._keep_alive = self._parser.should_keep_alive()
         headers = self._headers
         if self._connection and self._connection.lower() not in (b"keep-alive", b"close"):
             headers = without(headers, self._connection)
@@ -167,7 +163,7 @@ class Upstream(asyncio.Protocol):
         pieces = self._pieces
         if done:
             self._exchange = None
-            reusable = not self._surplus and not self.lost and self._parser.should_keep_alive()
+            reusable = self._keep_alive and not self._surplus and not self.lost
             self._clear()
             # Before the sink hears of the end: a pipelined request may then take this connection.
             if reusable:
