@@ -148,7 +148,7 @@ def _message(document: Any, status: int) -> str:
     error = document.get("error") if isinstance(document, dict) else None
     if isinstance(error, dict) and error.get("message"):
         code = error.get("code") or error.get("type")
-        return f"{error['message']}" + (f" ({code})" if code else "")
+        return str(error["message"]).rstrip(". ") + (f" ({code})" if code else "")
     return str(error) if error else f"the gateway answered with status {status}"
 
 
