@@ -86,7 +86,7 @@ class DemoState:
                 "last_error": None, "pid": None, "version": "0.33.0",
             },
             {
-                "name": "vllm-b", "kind": "http", "state": "failing", "address": "http://10.4.0.12:8000",
+                "name": "vllm-b", "kind": "http", "state": "unreachable", "address": "http://10.4.0.12:8000",
                 "models": ["Qwen3-8B"], "in_flight": 0, "restarts": None, "since": now - 74,
                 "last_error": "connect to 10.4.0.12:8000 refused", "pid": None, "version": None,
             },
@@ -240,8 +240,9 @@ def serving(app: ASGIApp) -> Iterator[str]:
         thread.join(10)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One per module: while it lives, Playwright's loop runs in this thread and no test may start its own."""
     path = shutil.which("chromium")
     if path is None:
         pytest.fail("these tests need Chromium: apt-get install chromium (Debian package 'chromium')")

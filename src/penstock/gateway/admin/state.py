@@ -57,7 +57,7 @@ class AdminState(Protocol):
     def engines(self) -> Sequence[Row]:
         """One row per engine.
 
-        name, kind, state (starting | ready | failing | stopped | ...), address, models
+        name, kind, state (a core EngineState), address, models
         (list of names), in_flight, restarts, since (of this state), last_error, pid,
         version. What an engine does not have is None.
         """

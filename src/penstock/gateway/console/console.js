@@ -70,6 +70,11 @@ function showTrouble() {
   document.body.classList.toggle("stale", Boolean(silent));
 }
 
+// The playground is as tall as what the header and the banner leave of the window.
+new ResizeObserver(([{ target }]) => {
+  document.documentElement.style.setProperty("--banner", `${target.offsetHeight}px`);
+}).observe(byId("banner"));
+
 function pill(tone, sign, words) {
   const node = byId("state");
   if (node.dataset.tone === tone && node.textContent === words) return;

@@ -4,9 +4,9 @@ import { badge, byId, el } from "./dom.js";
 import { span } from "./format.js";
 
 const STATES = {
-  ready: ["good", "good"], up: ["good", "good"], running: ["good", "good"],
-  starting: ["warn", "wait"], loading: ["warn", "wait"], restarting: ["warn", "wait"], draining: ["warn", "wait"],
-  failing: ["bad", "bad"], failed: ["bad", "bad"], down: ["bad", "bad"], unreachable: ["bad", "bad"],
+  ready: ["good", "good"],
+  starting: ["warn", "wait"], warming: ["warn", "wait"], restarting: ["warn", "wait"], stopping: ["warn", "wait"],
+  unreachable: ["bad", "bad"], failed: ["bad", "bad"],
 };
 
 export function engines(root) {

@@ -35,7 +35,7 @@ export function live(body, empty) {
     }
     setText(byId("live-count"), requests.length ? String(requests.length) : "");
     empty.hidden = requests.length > 0;
-    body.parentElement.hidden = requests.length === 0;
+    body.closest("table").hidden = requests.length === 0;
   };
 }
 
@@ -80,7 +80,7 @@ export function recent(body, empty, problems) {
     setText(byId("recent-count"), wanted.length ? String(wanted.length) : "");
     setText(empty, last.length ? "No problem among the recent requests." : "No request has finished yet.");
     empty.hidden = wanted.length > 0;
-    body.parentElement.hidden = wanted.length === 0;
+    body.closest("table").hidden = wanted.length === 0;
   };
   problems.addEventListener("change", show);
   return (records) => { last = records; show(); };
@@ -94,7 +94,7 @@ function recordRows(record, name) {
     { type: "button", class: "open", "aria-expanded": "false", "aria-controls": detail.id, "aria-label": `Request at ${clock(record.time)}, ${words}: details` },
     clock(record.time),
   );
-  const tokens = record.tokens_source === "none" ? DASH : `${whole(record.input_tokens)} / ${whole(record.output_tokens)}`;
+  const tokens = (record.tokens_source ?? "none") === "none" ? DASH : `${whole(record.input_tokens)} / ${whole(record.output_tokens)}`;
   const row = el(
     "tr",
     { class: "record" },
@@ -138,6 +138,12 @@ function written(name, value) {
   if (name === "time") return date(value);
   if (name.endsWith("_s") && typeof value === "number") return seconds(value);
   if (name.startsWith("bytes_") && typeof value === "number") return bytes(value);
-  if (Array.isArray(value)) return value.map((item) => (typeof item === "object" ? JSON.stringify(item) : String(item))).join("\n") || DASH;
+  if (Array.isArray(value)) return value.map(line).join("\n") || DASH;
   return String(value);
+}
+
+/** One attempt: its fields in one line. */
+function line(item) {
+  if (item === null || typeof item !== "object") return String(item);
+  return Object.entries(item).map(([name, value]) => `${name} ${written(name, value)}`).join(", ");
 }
