@@ -97,7 +97,7 @@ def test_on_off_and_dates_are_text(document: Path) -> None:
         ("a: !!int ''", ["not valid YAML"]),
         ("a: !!python/name:os.system ''", ["not valid YAML"]),
         ("workers: !!set {a}", ["workers", "found set"]),
-        ("[" * 20_000, ["not valid YAML"]),
+        ("[" * 2_000, ["not valid YAML"]),
         ("a: \x07", ["not valid YAML"]),
     ],
 )

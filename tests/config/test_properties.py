@@ -54,19 +54,19 @@ def test_any_bytes(tmp_path: Path, content: bytes) -> None:
     attempt(tmp_path / "c.yaml", content)
 
 
-@settings(FIXTURE, max_examples=300)
+@settings(FIXTURE, max_examples=120)
 @given(text=SOUP | st.text(max_size=60))
 def test_any_text(tmp_path: Path, text: str) -> None:
     attempt(tmp_path / "c.yaml", text.encode("utf-8", "surrogatepass"))
 
 
-@settings(FIXTURE, max_examples=300)
+@settings(FIXTURE, max_examples=120)
 @given(document=st.dictionaries(WORDS, VALUES, max_size=4))
 def test_any_document(tmp_path: Path, document: dict[str, object]) -> None:
     attempt(tmp_path / "c.yaml", yaml.safe_dump(document, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 
-@settings(FIXTURE, max_examples=200)
+@settings(FIXTURE, max_examples=100)
 @given(
     key=st.lists(WORDS | st.sampled_from(["0", "1", "99999999999", "²", ""]), max_size=4).map(".".join),
     value=SOUP | st.text(max_size=20),
