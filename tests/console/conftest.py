@@ -186,6 +186,9 @@ class FakeApi:
     """Streams `ANSWER` word by word; remembers what it was asked."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.bodies: list[dict[str, object]] = []
         self.authorizations: list[str | None] = []
         self.pause_s = 0.004
@@ -252,15 +255,22 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def api() -> FakeApi:
-    return FakeApi()
-
-
-@pytest.fixture
-def api_url(api: FakeApi) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def served_api() -> Iterator[tuple[FakeApi, str]]:
+    api = FakeApi()
     with serving(api.app()) as url:
-        yield url
+        yield api, url
+
+
+@pytest.fixture
+def api(served_api: tuple[FakeApi, str]) -> FakeApi:
+    served_api[0].reset()
+    return served_api[0]
+
+
+@pytest.fixture
+def api_url(api: FakeApi, served_api: tuple[FakeApi, str]) -> str:
+    return served_api[1]
 
 
 @pytest.fixture
