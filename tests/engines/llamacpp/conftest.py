@@ -17,7 +17,8 @@ from penstock.engines.models.progress import Silent
 from penstock.engines.models.sources import sources
 from penstock.engines.models.store import Store, cache_folder
 
-HASTY = Patience(probe_interval_s=0.1, probe_timeout_s=0.3, probe_failures=3, stop_timeout_s=3.0, restart_base_s=0.05)
+PATIENT = Patience(stop_timeout_s=2.0, restart_base_s=0.05)
+HASTY = Patience(probe_interval_s=0.1, probe_timeout_s=0.5, probe_failures=4, stop_timeout_s=2.0, restart_base_s=0.05)
 
 
 @pytest.fixture(scope="session")
@@ -65,8 +66,8 @@ def settings(model_path: Path) -> LlamaCppSettings:
 
 
 @asynccontextmanager
-async def _watched(settings: LlamaCppSettings, patience: Patience = HASTY) -> AsyncIterator[Watched]:
-    engine = Watched(settings, patience)
+async def _watched(settings: LlamaCppSettings, hasty: bool = False) -> AsyncIterator[Watched]:
+    engine = Watched(settings, HASTY if hasty else PATIENT)
     await engine.process.start()
     try:
         yield engine
@@ -76,5 +77,5 @@ async def _watched(settings: LlamaCppSettings, patience: Patience = HASTY) -> As
 
 @pytest.fixture
 def watched() -> Callable[..., AbstractAsyncContextManager[Watched]]:
-    """`async with watched(settings) as engine:` supervises a child until the block ends."""
+    """`async with watched(settings) as engine:` supervises a child until the block ends; `hasty` finds hangs fast."""
     return _watched

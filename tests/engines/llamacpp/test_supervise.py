@@ -79,7 +79,7 @@ def test_one_server_answers_every_endpoint(watched: Watch, settings: LlamaCppSet
 @pytest.mark.model
 def test_a_killed_child_and_a_hung_child_are_replaced(watched: Watch, settings: LlamaCppSettings) -> None:
     async def scenario() -> None:
-        async with watched(settings) as engine:
+        async with watched(settings, hasty=True) as engine:
             first = await engine.until(is_ready)
             began = time.monotonic()
             os.kill(first.pid, signal.SIGKILL)
