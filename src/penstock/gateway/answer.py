@@ -86,7 +86,8 @@ def _unquote(raw: bytes) -> str:
 
 def no_such_model(name: str, known: list[str]) -> NotFound:
     served = ", ".join(known) if known else "none yet"
-    return NotFound(f"No ready engine serves the model {name!r:.200}. Served: {served}.", code="model_not_found", param="model")
+    reason = f"No ready engine serves the model {name!r:.200}. Served: {served}."
+    return NotFound(reason, code="model_not_found", param="model")
 
 
 def method_not_allowed(method: bytes, allow: str) -> MethodNotAllowed:

@@ -76,7 +76,8 @@ class HttpMember:
         return {model: entry(model, self.name) for model in self._settings.models}
 
     def describe(self) -> dict[str, object]:
-        return {"since": self._since, "last_error": self._last_error or None, "restarts": 0, "pid": None, "version": None}
+        last_error = self._last_error or None
+        return {"since": self._since, "last_error": last_error, "restarts": 0, "pid": None, "version": None}
 
     async def run(self) -> None:
         key = self._settings.api_key

@@ -60,7 +60,8 @@ class Platform:
         if not any(member.endpoint.ready for member in self.members):
             for member in self.members:
                 endpoint = member.endpoint
-                reasons.append(f"engine {endpoint.name} is {endpoint.state}" + (f": {endpoint.reason}" * bool(endpoint.reason)))
+                why = f": {endpoint.reason}" if endpoint.reason else ""
+                reasons.append(f"engine {endpoint.name} is {endpoint.state}{why}")
         return not reasons, reasons
 
     def engines(self) -> Sequence[Row]:

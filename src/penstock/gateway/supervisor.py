@@ -6,6 +6,7 @@ ones drain; an invalid one changes nothing (law 10).
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -151,7 +152,7 @@ class Supervisor:
             if isinstance(settings, Http):
                 member = HttpMember(settings, self._engines_changed)
             else:
-                member = LlamaCppMember(settings, model_paths[settings.name], self._engines_changed)
+                member = LlamaCppMember(settings, model_paths[settings.name], self._engines_changed, os.environ)
             members.append(member)
             if running is not None:
                 leaving.pop(settings.name)
@@ -256,8 +257,9 @@ class Supervisor:
         check_files(config)
         old_listener, old_config, old_crew = self._listener, self._config, self._crew
         assert old_listener is not None
-        moved = (config.listen.host, config.listen.port) != (old_config.listen.host, old_config.listen.port)
-        listener = bind("listen", config.listen.host, config.listen.port, config.listen.backlog) if moved else old_listener
+        new, old = config.listen, old_config.listen
+        moved = (new.host, new.port) != (old.host, old.port)
+        listener = bind("listen", new.host, new.port, new.backlog) if moved else old_listener
         try:
             crew = await self._hire_all(config, listener)
         except PenstockError:
@@ -297,8 +299,8 @@ def bind(section: str, host: str, port: int, backlog: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         return socket.create_server((host, port), family=family, backlog=backlog)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConfigError(f"{section}: cannot listen on {host}:{port}: {reason}; choose another {section}.port") from None
+        fault = f"{section}: cannot listen on {host}:{port}: {error.strerror or error}"
+        raise ConfigError(f"{fault}; choose another {section}.port") from None
 
 
 def address_of(listener: socket.socket) -> str:

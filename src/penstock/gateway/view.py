@@ -71,7 +71,8 @@ class FleetView:
         self._turn += 1
         choice = choose(candidates, self.in_flight, excluded, self._turn)
         if choice is None:
-            raise Unavailable("Every engine that serves this model has failed this request.", retry_after_s=RETRY_AFTER_S)
+            reason = "Every engine that serves this model has failed this request."
+            raise Unavailable(reason, retry_after_s=RETRY_AFTER_S)
         return choice
 
     def _nothing_ready(self, model: str | None) -> Exception:

@@ -95,5 +95,3 @@ def observe(row: Row, at: int, bounds: tuple[float, ...], value: float) -> None:
     """One observation of a histogram whose numbers begin at slot `at`: a bucket, and the sum after the last."""
     row[at + bisect_left(bounds, value)] += 1
     row[at + len(bounds) + 1] += value
-
-

@@ -22,7 +22,9 @@ def without(headers: Headers, names: bytes) -> Headers:
     return [line for line in headers if line.partition(b":")[0].lower() not in drop]
 
 
-def upstream_head(request: Request, *, host: bytes, base: bytes, authorization: bytes | None, request_id: bytes) -> bytes:
+def upstream_head(
+    request: Request, *, host: bytes, base: bytes, authorization: bytes | None, request_id: bytes
+) -> bytes:
     """The request head for an engine: the client's own target and headers, our host, framing and credentials.
 
     `authorization`: the value to send; None sends the client's own. `base`: path prefix of the engine's URL.

@@ -89,7 +89,9 @@ class Upstream(asyncio.Protocol):
             self._done = self._surplus = True  # the body ends with the connection (RFC 9112, 6.3)
             self._push(exchange)
             return
-        self._fail(UpstreamFailed("The engine closed the connection before its answer was complete.", code="upstream_reset"))
+        self._fail(
+            UpstreamFailed("The engine closed the connection before its answer was complete.", code="upstream_reset")
+        )
 
     # -- httptools --------------------------------------------------------------------------------------------------
 
