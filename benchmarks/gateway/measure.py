@@ -19,7 +19,7 @@ from benchmarks.gateway.streams import StreamRun, StreamTally, run_streams
 
 Figures = dict[str, float | int | str]
 PACE = 50
-SHORT_EVENTS = 1
+SHORT_EVENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,10 @@ async def _open(target: Target, rate: float, seconds: float, prefix: str, into: 
 
 
 async def _chunks(target: Target, into: Figures) -> None:
-    """CPU per chunk: long streams minus what as many streams of one chunk cost."""
+    """CPU per chunk: long streams minus what as many streams of few chunks cost."""
     dose = target.dose
     meter = Meter(target.pid)
-    request = target.request(Plan(events=SHORT_EVENTS), stream=True)
+    request = target.request(Plan(events=SHORT_EVENTS, rate=dose.long_rate), stream=True)
     short = await run_streams(
         StreamRun(target.port, request, SHORT_EVENTS, min(dose.connections, dose.long_streams), repeat_s=dose.short_s)
     )
