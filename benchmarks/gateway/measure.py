@@ -38,7 +38,14 @@ class Dose:
 
 NORMAL = Dose()
 SLOW = Dose(
-    unary_s=1.5, connections=4, open_rate=20.0, open_s=2.0, short_s=1.5, long_streams=8, long_events=128, long_rate=100
+    unary_s=1.5,
+    connections=4,
+    open_rate=20.0,
+    open_s=2.0,
+    short_s=1.5,
+    long_streams=8,
+    long_events=128,
+    long_rate=100,
 )
 
 
@@ -116,7 +123,13 @@ async def _chunks(target: Target, into: Figures) -> None:
     meter = Meter(target.pid)
     request = target.request(Plan(events=SHORT_EVENTS, rate=dose.long_rate), stream=True)
     short = await run_streams(
-        StreamRun(target.port, request, SHORT_EVENTS, min(dose.connections, dose.long_streams), repeat_s=dose.short_s)
+        StreamRun(
+            target.port,
+            request,
+            SHORT_EVENTS,
+            min(dose.connections, dose.long_streams),
+            repeat_s=dose.short_s,
+        )
     )
     fixed = meter.spent().total / max(1, short.complete)
     meter = Meter(target.pid)
@@ -171,7 +184,12 @@ async def many_streams(target: Target, count: int, seconds: float) -> Figures:
         into["paced_chunk_us"] = _micros(spent.total, relayed)
         into["core_share"] = round(spent.total / wall, 3)
         tally = await run.wait()
-    into |= {"asked": tally.asked, "complete": tally.complete, "dropped": tally.dropped, "events": tally.events}
+    into |= {
+        "asked": tally.asked,
+        "complete": tally.complete,
+        "dropped": tally.dropped,
+        "events": tally.events,
+    }
     for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)):
         into[f"itl_{name}_ms"] = round(percentile(tally.itl, share) * 1e3, 3) if tally.itl else 0.0
     into["ttft_p50_ms"] = round(percentile(tally.ttft, 0.5) * 1e3, 3) if tally.ttft else 0.0

@@ -50,8 +50,14 @@ def request_bytes(host: str, plan: Plan, *, stream: bool) -> bytes:
     wanted: dict[str, object] = {
         "model": MODEL,
         "messages": [
-            {"role": "system", "content": "You are a helpful assistant. Answer briefly and name your sources."},
-            {"role": "user", "content": f"Which river turns the mill at the end of the valley? {plan.words()}"},
+            {
+                "role": "system",
+                "content": "You are a helpful assistant. Answer briefly and name your sources.",
+            },
+            {
+                "role": "user",
+                "content": f"Which river turns the mill at the end of the valley? {plan.words()}",
+            },
         ],
         "max_tokens": max(plan.events, 16),
         "temperature": 0.2,

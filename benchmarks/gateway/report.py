@@ -28,6 +28,7 @@ COLUMNS = (
     ("chunk_vs_nginx", "chunk / nginx", ".2f"),
     ("unary_rps", "unary req/s", ",.0f"),
     ("unary_core_share", "core share then", ".2f"),
+    ("unary_others_share", "others on that core", ".2f"),
     ("added_p50_ms", "added p50 ms", ".3f"),
     ("added_p99_ms", "added p99 ms", ".3f"),
     ("itl_p99_added_ms", "ITL p99 added ms", ".2f"),
@@ -38,7 +39,8 @@ COLUMNS = (
 )
 
 NOTES = """CPU is user plus system time of the whole process tree, by the processes' CPU clocks. Ratios are medians of
-same-round ratios. Mock upstream and load share one core, the gateway has the other. Where `core share then` is below
+same-round ratios. `others on that core` is the share of the gateway's core that other programs took meanwhile: above
+about 0.05 the latencies and the throughput are not worth reading. Mock upstream and load share one core, the gateway has the other. Where `core share then` is below
 about 0.95, the load generator was the limit, not the gateway: `capacity_rps` in latest.json is 1e6 / (CPU us / unary).
 CPU per chunk: 64 streams of 512 events at 400/s each, less the cost of as many streams of 4 events; LiteLLM gets
 8 streams of 128 at 100/s, 20 instead of 1,000 requests/s at the fixed rate (against direct at 20), and no 1,000-stream
@@ -94,7 +96,14 @@ def markdown(doc: Mapping[str, Any]) -> str:
     for name, own in doc["figures"].items():
         version = doc["versions"].get(name, "")
         lines.append(f"| {name} {version} | " + " | ".join(_cells(own)) + " |")
-    lines += ["", *(f"- {name}: {why}" for name, why in doc["absent"].items()), "", NOTES, "![plot](plot.svg)", ""]
+    lines += [
+        "",
+        *(f"- {name}: {why}" for name, why in doc["absent"].items()),
+        "",
+        NOTES,
+        "![plot](plot.svg)",
+        "",
+    ]
     lines += ["| bar | value | limit | unit | |", "|---|--:|--:|---|---|"]
     for bar in doc["bars"]:
         value = "-" if bar["value"] is None else f"{bar['value']:g}"
@@ -108,11 +117,13 @@ def plot(doc: Mapping[str, Any]) -> str:
         rows = [(name, own[figure]) for name, own in doc["figures"].items() if own.get(figure, 0) > 0]
         return Panel(title, unit, sorted(rows, key=lambda row: row[1]))
 
-    return svg([
-        panel("CPU per unary request", "us", "unary_us"),
-        panel("CPU per relayed SSE chunk", "us", "chunk_us"),
-        panel("Memory with 1,000 open streams", "MB", "many_rss_tree_mb"),
-    ])
+    return svg(
+        [
+            panel("CPU per unary request", "us", "unary_us"),
+            panel("CPU per relayed SSE chunk", "us", "chunk_us"),
+            panel("Memory with 1,000 open streams", "MB", "many_rss_tree_mb"),
+        ]
+    )
 
 
 def write(raw: Mapping[str, Any], folder: Path = RESULTS) -> dict[str, Any]:
@@ -134,5 +145,3 @@ def show(doc: Mapping[str, Any], console: Console) -> None:
     for name, why in doc["absent"].items():
         console.print(f"{name}: {why}")
     console.print(bar_table([("gateway", bar) for bar in doc["bars"]]))
-
-

@@ -32,7 +32,11 @@ def say(text: str) -> None:
 
 
 def machine() -> dict[str, Any]:
-    model = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    model = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
     return {
         "cpu": model[0] if model else platform.machine(),
         "cores": os.cpu_count(),
@@ -48,7 +52,9 @@ def checkout() -> dict[str, float]:
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     times = []
     for _ in range(5):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+        )
         if done.returncode == 0:
             times.append(float(done.stdout))
     found: dict[str, float] = {"import_time_s": round(statistics.median(times), 4)} if times else {}
@@ -99,7 +105,9 @@ def _introduce(raw: dict[str, Any], running: Running, dose: Dose) -> Target:
     raw["starts"][gateway.name] = {"start_s": round(running.start_s, 3), "rss_idle_mb": idle["rss_tree_mb"]}
     raw["versions"][gateway.name] = gateway.version()
     say(f"{gateway.name} {gateway.version()}: first 200 after {running.start_s:.2f} s")
-    return Target(gateway.name, running.port, running.process.pid, SLOW if gateway.slow else dose, GATEWAY_CORE)
+    return Target(
+        gateway.name, running.port, running.process.pid, SLOW if gateway.slow else dose, GATEWAY_CORE
+    )
 
 
 def _rounds(raw: dict[str, Any], targets: Sequence[Target], rounds: int, *, quick: bool) -> None:
@@ -109,7 +117,9 @@ def _rounds(raw: dict[str, Any], targets: Sequence[Target], rounds: int, *, quic
                 continue
             row = {"round": number, **uvloop.run(one_round(target))}
             raw["rounds"].append(row)
-            say(f"round {number + 1}/{rounds} {target.name}: unary {row['unary_us']} us, chunk {row['chunk_us']} us")
+            say(
+                f"round {number + 1}/{rounds} {target.name}: unary {row['unary_us']} us, chunk {row['chunk_us']} us"
+            )
     for number in range(1 if quick else 2):
         for target in targets:
             if target.dose is SLOW:

@@ -103,7 +103,9 @@ class Listener(asyncio.Protocol):
         if self.missing:
             self.missing -= len(data)
             if not self.missing:
-                self.over("" if b"[DONE]" in previous + data and self.seen == self.events else self.complaint())
+                self.over(
+                    "" if b"[DONE]" in previous + data and self.seen == self.events else self.complaint()
+                )
             return
         if data.endswith(_END) or len(data) < len(_END):
             recent = self.tail = (previous + data)[-_TAIL:]

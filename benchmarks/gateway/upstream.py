@@ -218,7 +218,11 @@ class Mock(asyncio.Protocol):
         elif url.startswith(b"/health"):
             self.transport.write(answer(b'{"status":"ok"}'))
         else:
-            echo = {"method": self.parser.get_method().decode(), "path": url.decode(), "body_bytes": len(body)}
+            echo = {
+                "method": self.parser.get_method().decode(),
+                "path": url.decode(),
+                "body_bytes": len(body),
+            }
             self.transport.write(answer(json.dumps(echo).encode()))
 
     def chat(self, url: bytes, body: bytes) -> None:
@@ -247,7 +251,9 @@ class Mock(asyncio.Protocol):
 async def serve(port: int) -> asyncio.Server:
     """Listens on loopback; port 0 takes a free one."""
     wheels: dict[int, Wheel] = {}
-    return await asyncio.get_running_loop().create_server(lambda: Mock(wheels), "127.0.0.1", port, backlog=4096)
+    return await asyncio.get_running_loop().create_server(
+        lambda: Mock(wheels), "127.0.0.1", port, backlog=4096
+    )
 
 
 async def _main(port: int) -> None:
