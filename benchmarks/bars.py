@@ -68,9 +68,7 @@ def table(rows: list[tuple[str, dict[str, Any]]]) -> Table:
         least = bar.get("better") == "higher"
         sign = (">" if least else "<") + ("" if bar.get("strict") else "=")
         verdict = "[green]holds[/green]" if bar["holds"] else "[bold red]MISSED[/bold red]"
-        shown.add_row(
-            source, bar["name"], value, f"{sign} {bar['limit']:g}", bar["unit"], verdict, bar.get("why", "")
-        )
+        shown.add_row(source, bar["name"], value, f"{sign} {bar['limit']:g}", bar["unit"], verdict, bar.get("why", ""))
     return shown
 
 

@@ -33,9 +33,7 @@ def main() -> int:
         return 0
     if asked.verb == "run":
         try:
-            raw = run(
-                quick=asked.quick, only=[name for name in asked.only.split(",") if name], rounds=asked.rounds
-            )
+            raw = run(quick=asked.quick, only=[name for name in asked.only.split(",") if name], rounds=asked.rounds)
         except ValueError as error:
             parser.error(str(error))
         report.save_raw(raw)

@@ -53,23 +53,28 @@ def figures(raw: Raw) -> dict[str, dict[str, float]]:
     for name, own in found.items():
         if name == "direct":
             continue
-        if own.get("unary_us"):
-            own["capacity_rps"] = round(1e6 / own["unary_us"], 0)
-        slow = own.get("open_rate") != direct.get("open_rate")
-        for share in ("p50", "p99"):
-            base = direct.get(f"open_slow_{share}_ms" if slow else f"open_{share}_ms")
-            if base is not None and f"open_{share}_ms" in own:
-                own[f"added_{share}_ms"] = round(own[f"open_{share}_ms"] - base, 4)
-        if "many_itl_p99_ms" in own and "many_itl_p99_ms" in direct:
-            own["itl_p99_added_ms"] = round(own["many_itl_p99_ms"] - direct["many_itl_p99_ms"], 3)
-        for figure in ("unary_us", "unary_8k_us", "chunk_us", "open_us"):
-            found_ratio = ratio(raw["rounds"], name, "nginx", figure)
-            if found_ratio is not None:
-                own[f"{figure.removesuffix('_us')}_vs_nginx"] = found_ratio
-        found_ratio = ratio(raw["streams"], name, "nginx", "paced_chunk_us")
-        if found_ratio is not None:
-            own["paced_chunk_vs_nginx"] = found_ratio
+        _derive(raw, name, own, direct)
     return found
+
+
+def _derive(raw: Raw, name: str, own: dict[str, float], direct: Mapping[str, float]) -> None:
+    """Adds what follows from the medians of one gateway and of direct."""
+    if own.get("unary_us"):
+        own["capacity_rps"] = round(1e6 / own["unary_us"], 0)
+    slow = own.get("open_rate") != direct.get("open_rate")
+    for share in ("p50", "p99"):
+        base = direct.get(f"open_slow_{share}_ms" if slow else f"open_{share}_ms")
+        if base is not None and f"open_{share}_ms" in own:
+            own[f"added_{share}_ms"] = round(own[f"open_{share}_ms"] - base, 4)
+    if "many_itl_p99_ms" in own and "many_itl_p99_ms" in direct:
+        own["itl_p99_added_ms"] = round(own["many_itl_p99_ms"] - direct["many_itl_p99_ms"], 3)
+    for figure in ("unary_us", "unary_8k_us", "chunk_us", "open_us"):
+        found_ratio = ratio(raw["rounds"], name, "nginx", figure)
+        if found_ratio is not None:
+            own[f"{figure.removesuffix('_us')}_vs_nginx"] = found_ratio
+    found_ratio = ratio(raw["streams"], name, "nginx", "paced_chunk_us")
+    if found_ratio is not None:
+        own["paced_chunk_vs_nginx"] = found_ratio
 
 
 def _worst(rows: Sequence[Raw], name: str) -> float | None:

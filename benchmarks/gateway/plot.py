@@ -20,9 +20,7 @@ def _panel(panel: Panel, top: int) -> tuple[list[str], int]:
     values = [value for _, value in panel.bars if value > 0]
     low, high = math.log10(min(values)) - 0.3, math.log10(max(values))
     room = WIDTH - LEFT - 110
-    out = [
-        f'<text x="12" y="{top + 24}" class="t">{escape(panel.title)} ({escape(panel.unit)}, log scale)</text>'
-    ]
+    out = [f'<text x="12" y="{top + 24}" class="t">{escape(panel.title)} ({escape(panel.unit)}, log scale)</text>']
     y = top + HEAD
     for name, value in panel.bars:
         size = room * (math.log10(value) - low) / max(high - low, 0.1) if value > 0 else 0

@@ -40,7 +40,8 @@ COLUMNS = (
 
 NOTES = """CPU is user plus system time of the whole process tree, by the processes' CPU clocks. Ratios are medians of
 same-round ratios. `others on that core` is the share of the gateway's core that other programs took meanwhile: above
-about 0.05 the latencies and the throughput are not worth reading. Mock upstream and load share one core, the gateway has the other. Where `core share then` is below
+about 0.05 the latencies and the throughput are not worth reading. Mock upstream and load share one core, the gateway
+has the other. Where `core share then` is below
 about 0.95, the load generator was the limit, not the gateway: `capacity_rps` in latest.json is 1e6 / (CPU us / unary).
 CPU per chunk: 64 streams of 512 events at 400/s each, less the cost of as many streams of 4 events; LiteLLM gets
 8 streams of 128 at 100/s, 20 instead of 1,000 requests/s at the fixed rate (against direct at 20), and no 1,000-stream

@@ -105,9 +105,7 @@ def _introduce(raw: dict[str, Any], running: Running, dose: Dose) -> Target:
     raw["starts"][gateway.name] = {"start_s": round(running.start_s, 3), "rss_idle_mb": idle["rss_tree_mb"]}
     raw["versions"][gateway.name] = gateway.version()
     say(f"{gateway.name} {gateway.version()}: first 200 after {running.start_s:.2f} s")
-    return Target(
-        gateway.name, running.port, running.process.pid, SLOW if gateway.slow else dose, GATEWAY_CORE
-    )
+    return Target(gateway.name, running.port, running.process.pid, SLOW if gateway.slow else dose, GATEWAY_CORE)
 
 
 def _rounds(raw: dict[str, Any], targets: Sequence[Target], rounds: int, *, quick: bool) -> None:
@@ -117,9 +115,7 @@ def _rounds(raw: dict[str, Any], targets: Sequence[Target], rounds: int, *, quic
                 continue
             row = {"round": number, **uvloop.run(one_round(target))}
             raw["rounds"].append(row)
-            say(
-                f"round {number + 1}/{rounds} {target.name}: unary {row['unary_us']} us, chunk {row['chunk_us']} us"
-            )
+            say(f"round {number + 1}/{rounds} {target.name}: unary {row['unary_us']} us, chunk {row['chunk_us']} us")
     for number in range(1 if quick else 2):
         for target in targets:
             if target.dose is SLOW:

@@ -73,21 +73,27 @@ class Listener(asyncio.Protocol):
         self.asked = _now()
         self.transport.write(self.request)
 
+    def begin(self, data: bytes) -> bytes:
+        """Reads a head; what follows it, or nothing while it is incomplete or refused."""
+        end = data.find(b"\r\n\r\n")
+        self.head = data if end < 0 else None
+        if end < 0:
+            return b""
+        if data[9:12] != b"200":
+            self.over(data[:300].decode("latin-1"))
+            return b""
+        # A gateway that held the head until it saw the whole of a short stream may announce its length.
+        length = _LENGTH.search(data, 0, end + 2)
+        self.missing = int(length[1]) if length else 0
+        # Without a length the line end before the first chunk stays: a chunked end is recognised by it.
+        return data[end + (4 if length else 2) :]
+
     def data_received(self, data: bytes) -> None:
         now = _now()
         if self.head is not None:
-            data = self.head + data
-            end = data.find(b"\r\n\r\n")
-            self.head = data if end < 0 else None
-            if end < 0:
+            data = self.begin(self.head + data)
+            if not data:
                 return
-            if data[9:12] != b"200":
-                self.over(data[:300].decode("latin-1"))
-                return
-            # A gateway that held the head until it saw the whole of a short stream may announce its length.
-            length = _LENGTH.search(data, 0, end + 2)
-            self.missing = int(length[1]) if length else 0
-            data = data[end + (4 if length else 2) :]
         found = data.count(MARK)
         if found:
             self.seen += found
@@ -103,9 +109,7 @@ class Listener(asyncio.Protocol):
         if self.missing:
             self.missing -= len(data)
             if not self.missing:
-                self.over(
-                    "" if b"[DONE]" in previous + data and self.seen == self.events else self.complaint()
-                )
+                self.over("" if b"[DONE]" in previous + data and self.seen == self.events else self.complaint())
             return
         if data.endswith(_END) or len(data) < len(_END):
             recent = self.tail = (previous + data)[-_TAIL:]

@@ -251,9 +251,7 @@ class Mock(asyncio.Protocol):
 async def serve(port: int) -> asyncio.Server:
     """Listens on loopback; port 0 takes a free one."""
     wheels: dict[int, Wheel] = {}
-    return await asyncio.get_running_loop().create_server(
-        lambda: Mock(wheels), "127.0.0.1", port, backlog=4096
-    )
+    return await asyncio.get_running_loop().create_server(lambda: Mock(wheels), "127.0.0.1", port, backlog=4096)
 
 
 async def _main(port: int) -> None:

@@ -83,9 +83,7 @@ def test_streams_arrive_whole(rate: int, sampled: int) -> None:
     async def go() -> None:
         server = await serve(0)
         request = request_bytes("h", Plan(20, rate), stream=True)
-        tally = await run_streams(
-            StreamRun(await _served(server), request, 20, 8, patience_s=5, sampled=sampled)
-        )
+        tally = await run_streams(StreamRun(await _served(server), request, 20, 8, patience_s=5, sampled=sampled))
         assert (tally.complete, tally.dropped, tally.events, tally.first_error) == (8, 0, 160, "")
         assert len(tally.ttft) == (sampled or 8)
         server.close()
