@@ -49,7 +49,8 @@ def _usage(completion: int) -> dict[str, int]:
     return {"prompt_tokens": 42, "completion_tokens": completion, "total_tokens": 42 + completion}
 
 
-TOKEN = _event({"content": " river~"}, None)
+# In turn: LiteLLM breaks off a stream that repeats one chunk 100 times.
+TOKENS = (_event({"content": " river~"}, None), _event({"content": " wheel~"}, None))
 HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
     b"x-request-id: mock\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -155,7 +156,7 @@ class Stream:
             return False
         if self.left > 0:
             self.left -= 1
-            send(self.transport, self.fd, TOKEN)
+            send(self.transport, self.fd, TOKENS[self.left & 1])
             return True
         send(self.transport, self.fd, stream_end(self.events))
         self.alive = False
