@@ -38,6 +38,8 @@ class RequestError(PenstockError):
     status = 500
     type = "server_error"
     code = "internal_error"
+    outcome = "rejected"
+    """Value of `record.Outcome` for a request that ends so."""
     retry: bool | None = None
     """What `x-should-retry` says to the SDK; None leaves it to the SDK's own rule."""
     allow: str | None = None
@@ -88,19 +90,25 @@ class HeadTooLarge(RequestError):
 
 class ClientLeft(RequestError):
     status, type, code = 499, "client_error", "client_left"
+    outcome = "client_left"
 
 
 class InternalError(RequestError):
     """A fault of ours: the traceback is logged, the client learns only the request id."""
 
+    outcome = "internal_error"
+
 
 class UpstreamFailed(RequestError):
     status, type, code = 502, "upstream_error", "upstream_failed"
+    outcome = "upstream_failed"
 
 
 class Unavailable(RequestError):
     status, type, code = 503, "server_error", "engine_unavailable"
+    outcome = "unavailable"
 
 
 class UpstreamTimeout(RequestError):
     status, type, code = 504, "timeout_error", "upstream_timeout"
+    outcome = "timed_out"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import deque
 from typing import TYPE_CHECKING
 
 from penstock.config.schema import Config, Http
@@ -15,17 +14,20 @@ from penstock.core.errors import UpstreamTimeout
 from penstock.core.record import Record
 from penstock.core.request import Request
 from penstock.engines.http import HttpEngine
+from penstock.gateway.books import Books
 from penstock.gateway.keys import Keys
 from penstock.gateway.relay import Relay
 from penstock.gateway.view import FleetView
 from penstock.telemetry.accesslog import RecordSink
 from penstock.telemetry.meter import ACCEPTED, CONNECTIONS, DROPPED, IN_FLIGHT, Meter
-from penstock.telemetry.series import OTHER
 from penstock.wire.heads import valid_request_id
 from penstock.wire.request_head import HeadReader
 
 if TYPE_CHECKING:
     from penstock.gateway.connection import Connection
+
+MOST_UNBOOKED = 256
+"""Ended requests that may wait to be booked; they hold on to what is needed to read their usage."""
 
 
 class App:
@@ -39,10 +41,12 @@ class App:
         self.log = log
         self.keys = Keys(config.auth.keys)
         self.heads = HeadReader()
-        self.fleet = FleetView(self._open_engine, meter.engine_load)
+        self.fleet = FleetView(self._open_engine)
         self.draining = False
-        self.records: deque[Record] = deque(maxlen=config.admin.records)
-        self.running: dict[Relay, tuple[Record, Connection]] = {}
+        self._books = Books(meter, log, config.admin.records, self.fleet.known_model)
+        self._ended: list[Relay] = []
+        self._accepted = 0
+        self.running: dict[Relay, Connection] = {}
         self.connections: set[Connection] = set()
         self._http = {engine.name: engine for engine in config.engines if isinstance(engine, Http)}
         self._ids = itertools.count()
@@ -66,64 +70,63 @@ class App:
 
     def connected(self, connection: Connection) -> None:
         self.connections.add(connection)
-        self.meter.process[ACCEPTED] += 1
-        self.meter.process[CONNECTIONS] += 1
+        self._accepted += 1
         if len(self.connections) > self.limits.connections:
             connection.overloaded()
 
     def disconnected(self, connection: Connection) -> None:
         self.connections.discard(connection)
-        self.meter.process[CONNECTIONS] -= 1
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
-    def open(self, connection: Connection, request: Request) -> tuple[Relay, Record]:
+    def open(self, connection: Connection, request: Request) -> Relay:
         """Accepts a request: from here on exactly one Record will be closed for it (law 1)."""
         given = request.special.get(b"x-request-id")
         if given is not None and valid_request_id(given):
             request_id = given
         else:
             request_id = b"req-%b-%x" % (self._id_prefix, next(self._ids))
-        now = monotonic()
-        record = Record(
-            request_id.decode("ascii"),
-            wall() - (now - request.received),
-            method=request.method.decode("ascii"),
-            path=request.path.decode("latin-1"),
-        )
         relay = Relay(connection, request, request_id, keep=request.keep_alive and not self.draining)
         connection.relay = relay
-        self.running[relay] = (record, connection)
-        self.meter.process[IN_FLIGHT] += 1
-        return relay, record
+        self.running[relay] = connection
+        return relay
 
-    def close(self, connection: Connection, request: Request, relay: Relay, record: Record) -> None:
-        """Closes the Record and hands the connection on to its next request."""
-        record.duration_s = monotonic() - request.received
-        record.bytes_in = request.bytes_in
-        relay.fill(record, request.bytes_in)
-        if record.error == "client_left":
-            record.status = 499
+    def close(self, connection: Connection, relay: Relay) -> None:
+        """Ends a request: it will be booked, and its connection goes on to the next."""
+        relay.ended_at = monotonic()
         del self.running[relay]
-        self.meter.process[IN_FLIGHT] -= 1
-        model = record.model if self.fleet.known_model(record.model) else OTHER
-        self.meter.finish(record, self.meter.route(request.path), model)
-        self.records.append(record)
-        self.log.write(record)
+        self._ended.append(relay)
+        if len(self._ended) >= MOST_UNBOOKED:
+            self.book()
         connection.done(relay.keep)
+
+    def book(self) -> None:
+        """Closes the Records of requests that have ended."""
+        ended, self._ended = self._ended, []
+        self._books.enter(ended, wall() - monotonic())
 
     # -- time -------------------------------------------------------------------------------------------------------
 
     def sweep(self, now: float) -> None:
         """Ends what has lasted too long. One pass over everything open, a few times a second, is cheaper than a timer
         per request."""
+        self.book()
         self.log.flush()
-        self.meter.process[DROPPED] = self.log.lost
-        for relay, (_, connection) in list(self.running.items()):
+        self._show_load()
+        for relay, connection in list(self.running.items()):
             if not relay.ended and relay.sent_at:
                 self._check(relay, connection, now)
         for connection in list(self.connections):
             connection.sweep(now)
+
+    def _show_load(self) -> None:
+        process = self.meter.process
+        process[IN_FLIGHT] = len(self.running)
+        process[CONNECTIONS] = len(self.connections)
+        process[ACCEPTED] = self._accepted
+        process[DROPPED] = self.log.lost
+        for engine, count in self.fleet.in_flight.items():
+            self.meter.engine_load(engine)[0] = count
 
     def _check(self, relay: Relay, connection: Connection, now: float) -> None:
         timeouts = self.timeouts
@@ -165,18 +168,19 @@ class App:
         now = monotonic()
         return [
             {
-                "id": record.id,
-                "model": record.model,
-                "engine": record.engine,
-                "path": record.path,
+                "id": relay.request_id.decode("ascii"),
+                "model": relay.model,
+                "engine": relay.engine,
+                "path": relay.request.path.decode("latin-1"),
                 "stream": relay.sse,
                 "age_s": now - relay.request.received,
                 "first_byte": bool(relay.first_at),
                 "events": relay.events,
             }
-            for relay, (record, _) in self.running.items()
+            for relay in self.running
         ]
 
     def recent(self, limit: int) -> list[Record]:
         """The last finished Records, newest first."""
-        return list(itertools.islice(reversed(self.records), limit))
+        self.book()
+        return list(itertools.islice(reversed(self._books.records), limit))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from penstock.core.errors import ClientLeft, InternalError, RequestError, Unavailable, UpstreamFailed, UpstreamTimeout
-from penstock.core.record import Attempt, Outcome, Record
+from penstock.core.errors import InternalError, RequestError
+from penstock.core.record import Attempt
 from penstock.core.request import Request
 from penstock.gateway.answer import models_answer
 from penstock.gateway.relay import Relay, client_left
@@ -20,97 +20,72 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock.gateway")
 
 MOST_ATTEMPTS = 3
+RETRIABLE = frozenset({"upstream_refused", "upstream_reset", "upstream_malformed", "connect_timeout"})
+"""Failures before the commit point after which another engine may try: the first was not reached, or it dropped the
+connection. A timeout is not among them: the engine may still be at work on the first."""
 
 
 async def handle(app: App, connection: Connection, request: Request) -> None:
-    """Answers `request` on `connection`. Never raises; whatever happens, one Record is closed."""
-    relay, record = app.open(connection, request)
-    failure: RequestError | None = None
+    """Answers `request` on `connection`. Never raises; whatever happens, one Record is closed (law 1)."""
+    relay = app.open(connection, request)
     try:
         if request.error is not None:
             raise request.error
-        record.key = app.keys.authenticate(request)
+        relay.key = app.keys.authenticate(request)
         call = read_call(request)
-        record.model = call.model or ""
+        relay.model = call.model or ""
         models = models_answer(request, app.fleet.endpoints)
         if models is not None:
             relay.answer(200, models)
         else:
-            failure = await _answer_from_engine(app, relay, record, request, call)
+            relay.failure = await _answer_from_engine(app, relay, request, call)
     except RequestError as error:
-        failure = error
+        relay.failure = error
         relay.refuse(error)
     except Exception:
-        log.exception("request %s failed inside the gateway", record.id)
-        failure = InternalError(f"The gateway failed; its log tells more under request id {record.id}.")
+        number = relay.request_id.decode("ascii")
+        log.exception("request %s failed inside the gateway", number)
+        relay.failure = InternalError(f"The gateway failed; its log tells more under request id {number}.")
         if relay.committed:
             connection.abort()
         else:
-            relay.refuse(failure)
+            relay.refuse(relay.failure)
     finally:
-        record.outcome = outcome_of(failure, relay.status)
-        record.error = failure.code if failure is not None else ""
-        app.close(connection, request, relay, record)
+        app.close(connection, relay)
 
 
-async def _answer_from_engine(
-    app: App, relay: Relay, record: Record, request: Request, call: Call
-) -> RequestError | None:
+async def _answer_from_engine(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
     """Tries engines until one answers. Raises what ends the request before its commit point; returns what ends it
     after."""
+    fleet = app.fleet
+    route = app.meter.route(request.path)
     excluded: list[str] = []
     fresh = False
     while True:
-        choice = app.fleet.choose(call.model, excluded)
-        engine = choice.endpoint.name
-        record.engine = engine
-        row = app.meter.traffic(app.meter.route(request.path), call.model or OTHER, engine)
-        app.fleet.lease(engine)
-        attempt = Attempt(engine, 0.0)
-        record.attempts.append(attempt)
+        engine = fleet.choose(call.model, excluded).endpoint.name
+        relay.engine = engine
+        row = app.meter.traffic(route, call.model or OTHER, engine)
+        fleet.lease(engine)
         try:
             failure = await relay.attempt(
-                app.fleet.engine(engine), request, row, fresh=fresh, count_content=not call.reports_usage
+                fleet.engine(engine), request, row, fresh=fresh, count_content=not call.reports_usage
             )
         finally:
-            app.fleet.give_back(engine)
-        attempt.started_s = relay.sent_at - request.received
+            fleet.give_back(engine)
+        relay.attempts.append(
+            Attempt(engine, relay.sent_at - request.received, relay.was_reused, "" if failure is None else failure.code)
+        )
         if failure is None:
             return None
-        attempt.error = failure.code
         if relay.left:
             return client_left()
         if relay.committed:
             return failure
-        if not retriable(failure) or len(record.attempts) >= MOST_ATTEMPTS or app.draining:
+        if failure.code not in RETRIABLE or len(relay.attempts) >= MOST_ATTEMPTS or app.draining:
             raise failure
         # A kept-alive connection may have been closed as we wrote: the same engine deserves a fresh one first.
         fresh = relay.was_reused
         if not fresh:
             excluded.append(engine)
-            if not app.fleet.has_other(call.model, excluded):
+            if not fleet.has_other(call.model, excluded):
                 raise failure
-
-
-def retriable(failure: RequestError) -> bool:
-    """Whether another attempt may be made before the commit point: the engine was not reached, or it dropped the
-    connection before it answered. A timeout is not: the engine may still be busy with the first."""
-    return failure.code in ("upstream_refused", "upstream_reset", "connect_timeout", "upstream_malformed")
-
-
-def outcome_of(failure: RequestError | None, status: int) -> Outcome:
-    """The outcome of a request from what ended it. An engine's own 4xx is an answer, hence a rejection by it."""
-    if failure is None:
-        if status >= 500:
-            return Outcome.UPSTREAM_FAILED
-        return Outcome.REJECTED if status >= 400 else Outcome.SUCCESS
-    for kind, outcome in (
-        (ClientLeft, Outcome.CLIENT_LEFT),
-        (UpstreamTimeout, Outcome.TIMED_OUT),
-        (UpstreamFailed, Outcome.UPSTREAM_FAILED),
-        (Unavailable, Outcome.UNAVAILABLE),
-        (InternalError, Outcome.INTERNAL_ERROR),
-    ):
-        if isinstance(failure, kind):
-            return outcome
-    return Outcome.REJECTED

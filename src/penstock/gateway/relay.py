@@ -13,7 +13,7 @@ from typing import Protocol
 from penstock.core.clock import monotonic
 from penstock.core.engine import Engine, Exchange, ResponseHead
 from penstock.core.errors import ClientLeft, RequestError
-from penstock.core.record import Record, TokenSource, Usage
+from penstock.core.record import Attempt, Record, TokenSource, Usage
 from penstock.core.request import Request
 from penstock.gateway.answer import connection_header, error_answer, json_answer, status_line
 from penstock.gateway.life import Wait
@@ -41,6 +41,10 @@ class Client(Protocol):
 class Relay:
     """The sink of one request's answer. `failure` of an attempt is None once the answer has gone out whole."""
 
+    model = engine = key = ""
+    failure: RequestError | None = None
+    """What ended the request, when it was not a whole answer."""
+    ended_at = 0.0
     keep = True
     """Whether the connection stays open after this answer."""
     head_held: ResponseHead | None = None
@@ -74,7 +78,8 @@ class Relay:
     def __init__(self, client: Client, request: Request, request_id: bytes, *, keep: bool) -> None:
         self._client = client
         self.request = request
-        self._request_id = request_id
+        self.request_id = request_id
+        self.attempts: list[Attempt] = []
         self.keep = keep
 
     # -- steering, from handle and the sweep ------------------------------------------------------------------------
@@ -88,7 +93,7 @@ class Relay:
         self._count_content = count_content
         self.head_held = None
         self.sent_at = self.last_at = monotonic()
-        exchange = engine.send(request, self, self._request_id, fresh=fresh)
+        exchange = engine.send(request, self, self.request_id, fresh=fresh)
         if not attempt.done:
             self._exchange = exchange
             if self._paused:
@@ -98,12 +103,12 @@ class Relay:
     def answer(self, status: int, body: bytes) -> None:
         """A whole answer of the gateway's own."""
         self.status = status
-        self._finish(json_answer(status, body, self.request, self._request_id, keep=self.keep), len(body))
+        self._finish(json_answer(status, body, self.request, self.request_id, keep=self.keep), len(body))
 
     def refuse(self, error: RequestError) -> None:
         """An error before the commit point; nothing has reached the client yet."""
         self.status = error.status
-        data = error_answer(error, self.request, self._request_id, keep=self.keep)
+        data = error_answer(error, self.request, self.request_id, keep=self.keep)
         self._finish(data, len(data))
 
     def _finish(self, data: bytes, size: int) -> None:
@@ -238,6 +243,7 @@ class Relay:
         if data:
             self._client.send(data)
         self.ended = True
+        self.was_reused = self._exchange is not None and self._exchange.reused
         self._exchange = None
         self._settle(None)
 
@@ -269,7 +275,7 @@ class Relay:
     def _commit(self, head: ResponseHead, whole: bytes | None) -> bytes:
         """The head's bytes. `whole`: the entire body, when it is known already."""
         self.committed = True
-        lines = [status_line(head.status)[:-2], *head.headers, b"x-request-id: " + self._request_id]
+        lines = [status_line(head.status)[:-2], *head.headers, b"x-request-id: " + self.request_id]
         if head.content_length is not None:
             lines.append(b"content-length: %d" % head.content_length)
         elif head.bodyless:
@@ -286,7 +292,7 @@ class Relay:
 
     # -- what is known at the end -----------------------------------------------------------------------------------
 
-    def fill(self, record: Record, body_bytes: int) -> None:
+    def fill(self, record: Record) -> None:
         """Writes what was measured into the Record."""
         record.status = self.status
         record.bytes_out = self.bytes_out
@@ -307,7 +313,7 @@ class Relay:
             record.cached_tokens, record.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
         elif self.content_events:
             record.tokens_source = TokenSource.COUNTED
-            record.input_tokens = body_bytes // openai.BYTES_PER_TOKEN
+            record.input_tokens = len(self.request.body) // openai.BYTES_PER_TOKEN
             record.output_tokens = self.content_events
         if self.sse and record.output_tokens > 1 and self.gap_count:
             record.tpot_s = (self.last_at - self.first_at) / (record.output_tokens - 1)

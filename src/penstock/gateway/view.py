@@ -7,7 +7,6 @@ from penstock.core.engine import Engine
 from penstock.core.errors import BadRequest, Unavailable
 from penstock.gateway.answer import no_such_model
 from penstock.policy.route import Choice, choose
-from penstock.telemetry.series import Row
 
 RETRY_AFTER_S = 2.0
 """How soon a client may try again when an engine is starting: the order of a restart."""
@@ -16,13 +15,11 @@ RETRY_AFTER_S = 2.0
 class FleetView:
     """Chooses and leases engines. `open_engine` makes the client side for an endpoint with an address."""
 
-    def __init__(self, open_engine: Callable[[Endpoint], Engine], load_row: Callable[[str], Row]) -> None:
+    def __init__(self, open_engine: Callable[[Endpoint], Engine]) -> None:
         self._open_engine = open_engine
-        self._load_row = load_row
         self._engines: dict[str, tuple[str, Engine]] = {}
         self._by_model: dict[str, tuple[Endpoint, ...]] = {}
         self._ready: tuple[Endpoint, ...] = ()
-        self._rows: dict[str, Row] = {}
         self._turn = 0
         self.endpoints: tuple[Endpoint, ...] = ()
         self.in_flight: dict[str, int] = {}
@@ -37,7 +34,6 @@ class FleetView:
             if held is None or held[0] != endpoint.url:
                 held = (endpoint.url, self._open_engine(endpoint))
             engines[endpoint.name] = held
-            self._rows.setdefault(endpoint.name, self._load_row(endpoint.name))
         kept = {id(engine) for _, engine in engines.values()}
         for _, engine in self._engines.values():
             if id(engine) not in kept:
@@ -93,8 +89,6 @@ class FleetView:
     def lease(self, name: str) -> None:
         """Counts a request in. Every lease is given back (law 6)."""
         self.in_flight[name] = self.in_flight.get(name, 0) + 1
-        self._rows[name][0] += 1
 
     def give_back(self, name: str) -> None:
         self.in_flight[name] -= 1
-        self._rows[name][0] -= 1

@@ -121,6 +121,7 @@ class Worker:
             await asyncio.sleep(0.02)
         app.abandon()
         await asyncio.sleep(0.05)  # typed errors leave the socket buffers
+        app.sweep(monotonic())
         app.log.close()
 
 

@@ -1,0 +1,67 @@
+"""Closes the books on ended requests: one Record each, then metrics, log and the list people look at.
+
+An answer is on its way before its request is booked: requests that ended are booked together, a few times a second,
+in one tight loop. What a worker killed by `kill -9` had not booked yet (a tenth of a second) is lost with it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from penstock.core.errors import RequestError
+from penstock.core.record import Outcome, Record
+from penstock.gateway.relay import Relay
+from penstock.telemetry.accesslog import RecordSink
+from penstock.telemetry.meter import Meter
+from penstock.telemetry.series import OTHER
+
+
+class Books:
+    """`keep`: Records kept to show. `known_model`: whether a model's name may become a label value."""
+
+    def __init__(self, meter: Meter, log: RecordSink, keep: int, known_model: Callable[[str], bool]) -> None:
+        self._meter = meter
+        self._log = log
+        self._known_model = known_model
+        self.records: deque[Record] = deque(maxlen=keep)
+
+    def enter(self, ended: Iterable[Relay], epoch: float) -> None:
+        """Books requests in the order they ended. `epoch`: wall-clock time of monotonic zero, seconds."""
+        meter, log, records = self._meter, self._log, self.records
+        for relay in ended:
+            record = record_of(relay, epoch)
+            model = record.model if self._known_model(record.model) else OTHER
+            meter.finish(record, meter.route(relay.request.path), model)
+            records.append(record)
+            log.write(record)
+
+
+def record_of(relay: Relay, epoch: float) -> Record:
+    """The Record of an ended request."""
+    request, failure = relay.request, relay.failure
+    record = Record(
+        relay.request_id.decode("ascii"),
+        epoch + request.received,
+        method=request.method.decode("ascii"),
+        path=request.path.decode("latin-1"),
+        model=relay.model,
+        engine=relay.engine,
+        key=relay.key,
+        outcome=outcome_of(failure, relay.status),
+        error="" if failure is None else failure.code,
+        duration_s=relay.ended_at - request.received,
+        bytes_in=request.bytes_in,
+        attempts=relay.attempts,
+    )
+    relay.fill(record)
+    if record.outcome is Outcome.CLIENT_LEFT:
+        record.status = 499
+    return record
+
+
+def outcome_of(failure: RequestError | None, status: int) -> Outcome:
+    """The outcome of a request from what ended it. An engine's own 4xx is an answer, hence a rejection by it."""
+    if failure is not None:
+        return Outcome(failure.outcome)
+    if status >= 500:
+        return Outcome.UPSTREAM_FAILED
+    return Outcome.REJECTED if status >= 400 else Outcome.SUCCESS
