@@ -55,7 +55,7 @@ def models_answer(request: Request, endpoints: tuple[Endpoint, ...]) -> bytes | 
 
     Entries are the engines' own, byte for byte. Raises NotFound for a model that no ready engine serves.
     """
-    path = request.target.partition(b"?")[0]
+    path = request.path
     if not path.startswith(b"/v1/models") or request.method not in (b"GET", b"HEAD"):
         return None
     entries: dict[str, bytes] = {}

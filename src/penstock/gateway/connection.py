@@ -39,6 +39,26 @@ connection and could destroy the answer on its way (RFC 9112, 9.6)."""
 PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close", b"upgrade", b"Upgrade"})
 
 
+def _judge_framing(request: Request) -> RequestError | None:
+    """Transfer-Encoding and Expect: what is not understood is refused."""
+    special = request.special
+    coding = special.get(b"transfer-encoding")
+    if coding is not None:
+        if not request.http11 or b"content-length" in special:
+            return BadRequest("Transfer-Encoding goes with neither HTTP/1.0 nor Content-Length.")
+        if coding.lower() != b"chunked":
+            return BadRequest(f"Transfer-Encoding {coding.decode('latin-1')!r} is not known; send `chunked`.")
+    expect = special.get(b"expect")
+    if expect is not None:
+        if expect.lower() != b"100-continue":
+            return ExpectationFailed(f"Expect {expect.decode('latin-1')!r} is not known; send `100-continue`.")
+        request.expects_continue = request.http11
+    connection = special.get(b"connection")
+    if connection is not None:
+        request.headers = without(request.headers, connection)
+    return None
+
+
 class Connection(asyncio.Protocol):
     """One client connection. `relay` is the answer under way, if any."""
 
@@ -58,7 +78,6 @@ class Connection(asyncio.Protocol):
     _reading = True
     _refused = False
     _closing_at = 0.0
-    _keep_alive = True
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -84,7 +103,7 @@ class Connection(asyncio.Protocol):
         if self.lingering:
             return
         self.last_read = monotonic()
-        # Each message is fed to the parser in slices of its own: heads whole, so that their lines are at hand.
+        # The parser is fed one message at a time: heads whole, so that their lines are at hand.
         while data and not self._refused:
             if self._request is None:
                 data = self._read_head(data)
@@ -104,7 +123,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _read_head(self, data: bytes) -> bytes:
-        """Takes a head from `data`, or keeps what there is of one; returns the bytes after it."""
+        """Takes a head and what there is of its body from `data`; returns the bytes after them."""
         held = self._head
         if held:
             data = held + data
@@ -113,38 +132,33 @@ class Connection(asyncio.Protocol):
         if data[:1] in (b"\r", b"\n"):
             data = data.lstrip(b"\r\n")  # empty lines before a request are ignored (RFC 9112, 2.2)
         end = data.find(b"\r\n\r\n", max(0, len(held) - 3)) + 4
-        limit = self._app.limits.head_bytes
-        if end < 4:
-            self._head = data
-            if len(data) > limit:
-                self._refuse(self._head_too_large())
-            elif data.count(b"\n") != data.count(b"\r\n"):
-                self._refuse(BadRequest("A line of the request head ends in a bare line feed."))
+        if end < 4 or end > self._app.limits.head_bytes:
+            self._hold(data, end)
             return b""
         self._head = b""
-        head = data[:end]
         request = self._request = Request(self._head_since)
-        if end > limit:
-            self._refuse(self._head_too_large())
-            return b""
-        self._feed(head)
-        if self._refused:
-            return b""
         try:
-            self._app.heads.read(head, request)
-        except BadRequest as error:
+            self._app.heads.read(data[:end], request)
+            error = self._judge(request)
+        except BadRequest as bad:
+            error = bad
+        if error is not None:
             self._refuse(error)
             return b""
-        request.keep_alive = self._keep_alive
-        error_found = self._judge(request)
-        if error_found is not None:
-            self._refuse(error_found)
-            return b""
-        if self._whole:
-            self._complete(request)
-        elif request.expects_continue and self.relay is None and not self._queue:
+        there = min(end + self._left, len(data))
+        self._left -= there - end
+        self._feed(data if there == len(data) else data[:there])
+        if request.expects_continue and self._request is request and self.relay is None and not self._queue:
             self._transport.write(CONTINUE)
-        return data[end:]
+        return data[there:]
+
+    def _hold(self, data: bytes, end: int) -> None:
+        """Keeps a head that is not whole, within the limit."""
+        self._head = data
+        if max(len(data) if end < 4 else 0, end) > self._app.limits.head_bytes:
+            self._refuse(self._head_too_large())
+        elif data.count(b"\n") != data.count(b"\r\n"):
+            self._refuse(BadRequest("A line of the request head ends in a bare line feed."))
 
     def _feed(self, data: bytes) -> None:
         """Gives the parser a slice. A request is complete when it says so."""
@@ -156,7 +170,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(BadRequest(f"The request is not valid HTTP/1.1: {error}."))
             return
-        if self._whole and self._request is not None and self._request.method:
+        if self._whole and self._request is not None:
             self._complete(self._request)
 
     def _complete(self, request: Request) -> None:
@@ -182,7 +196,8 @@ class Connection(asyncio.Protocol):
     # -- httptools --------------------------------------------------------------------------------------------------
 
     def on_headers_complete(self) -> None:
-        self._keep_alive = self._parser.should_keep_alive()
+        if self._request is not None:
+            self._request.keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         self._body_size += len(body)
@@ -197,37 +212,28 @@ class Connection(asyncio.Protocol):
     # -- judging a head ---------------------------------------------------------------------------------------------
 
     def _judge(self, request: Request) -> RequestError | None:
-        """What is wrong with a head that parsed."""
+        """What the gateway itself finds wrong with a head; llhttp judges the bytes."""
         special = request.special
-        if request.method == b"CONNECT":
-            return method_not_allowed(request.method, "GET, POST")
+        if request.target[:1] != b"/" or request.method == b"CONNECT":
+            return self._unusual_target(request)
         if request.http11 and not special.get(b"host"):
             return BadRequest("The request has no Host header.")
-        if request.target[:1] != b"/":
-            return self._absolute(request)
-        coding = special.get(b"transfer-encoding")
-        if coding is not None:
-            if not request.http11 or b"content-length" in special:
-                return BadRequest("Transfer-Encoding goes with neither HTTP/1.0 nor Content-Length.")
-            if coding.strip().lower() != b"chunked":
-                return BadRequest(f"Transfer-Encoding {coding.decode('latin-1')!r} is not known; send `chunked`.")
         length = special.get(b"content-length")
-        if length is not None:
+        if length is not None and length.isdigit():
             self._left = int(length)
             if self._left > self._app.limits.body_bytes:
                 return self._body_too_large()
-        expect = special.get(b"expect")
-        if expect is not None:
-            if expect.lower() != b"100-continue":
-                return ExpectationFailed(f"Expect {expect.decode('latin-1')!r} is not known; send `100-continue`.")
-            request.expects_continue = request.http11
+        if b"transfer-encoding" in special or b"expect" in special:
+            return _judge_framing(request)
         connection = special.get(b"connection")
         if connection is not None and connection not in PLAIN_CONNECTION:
             request.headers = without(request.headers, connection)
         return None
 
-    def _absolute(self, request: Request) -> RequestError | None:
+    def _unusual_target(self, request: Request) -> RequestError | None:
         """A target in absolute form (RFC 9112, 3.2.2) is read as its path; anything else is refused."""
+        if request.method == b"CONNECT":
+            return method_not_allowed(request.method, "GET, POST")
         scheme, mark, rest = request.target.partition(b"://")
         if mark and scheme.lower() in (b"http", b"https"):
             slash = rest.find(b"/")

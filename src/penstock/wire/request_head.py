@@ -1,49 +1,70 @@
-"""The head of a request: which lines go on to the engine, and what the gateway reads.
+"""Heads, split into lines: which go on to the other side, and which the gateway keeps.
 
-llhttp has accepted the bytes before they come here; this splits them. Lines go on as they are, spelling and spacing
-included.
+llhttp judges the bytes; this splits them. Lines go on as they are, spelling and spacing included.
 """
 
 from penstock.core.errors import BadRequest
 from penstock.core.request import Request
 from penstock.wire.heads import ONCE, READ_OF_REQUEST
 
-SPELLINGS = 2048
-"""Header name spellings remembered; past it each new one is looked at afresh."""
+LINES = 4096
+"""Header lines remembered; past it each new one is looked at afresh."""
+LONGEST_REMEMBERED = 256
+
+PASS = (b"", b"")
+"""What is remembered of a line that goes on as it is."""
+
+
+class LineMemory:
+    """What to do with a header line, remembered by its bytes: peers repeat themselves, request after request."""
+
+    def __init__(self, kept: frozenset[bytes]) -> None:
+        self._kept = kept
+        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+        self.get = self._known.get
+
+    def learn(self, line: bytes) -> tuple[bytes, bytes]:
+        """(lower-case name, value) of a line that the gateway keeps; PASS for one that goes on.
+
+        Raises BadRequest for white space where a name should be.
+        """
+        name, _, value = line.partition(b":")
+        if not name or name[:1] in b" \t" or name[-1:] in b" \t":
+            raise BadRequest("A header line has white space where its name should be.")
+        lower = name.lower()
+        found = (lower, value.strip(b" \t")) if lower in self._kept else PASS
+        # Credentials are not kept in a second place, and lengths are as many as requests.
+        if len(self._known) < LINES and len(line) <= LONGEST_REMEMBERED and lower not in FORGOTTEN:
+            self._known[line] = found
+        return found
+
+
+FORGOTTEN = frozenset({b"authorization", b"x-api-key", b"cookie", b"content-length", b"x-request-id", b"date"})
 
 
 class HeadReader:
-    """Reads heads. Remembers, by spelling, which header names are the gateway's own: clients repeat themselves."""
+    """Reads the heads of requests."""
 
     def __init__(self) -> None:
-        self._own: dict[bytes, bytes] = {}
+        self._memory = LineMemory(READ_OF_REQUEST)
 
     def read(self, head: bytes, request: Request) -> None:
         """Fills `request` from a head that ends in an empty line. Raises BadRequest for an ambiguous one."""
         lines = head[:-4].split(b"\r\n")
-        request.method, request.target, version = lines[0].split(b" ")
+        start = lines[0].split(b" ")
+        if len(start) != 3:
+            raise BadRequest("The request line is not `METHOD TARGET HTTP/1.1`.")
+        request.method, request.target, version = start
         request.path = request.target.partition(b"?")[0]
         request.http11 = version == b"HTTP/1.1"
-        own, headers, special = self._own, request.headers, request.special
+        get, headers, special = self._memory.get, request.headers, request.special
         del lines[0]
         for line in lines:
-            name, _, value = line.partition(b":")
-            lower = own.get(name)
-            if lower is None:
-                lower = self._learn(name)
-            if not lower:
+            found = get(line) or self._memory.learn(line)
+            if found is PASS:
                 headers.append(line)
             else:
-                if lower in special and lower in ONCE:
-                    raise BadRequest(f"The header {lower.decode()} is given twice.")
-                special[lower] = value.strip(b" \t")
-
-    def _learn(self, name: bytes) -> bytes:
-        """Lower-case name of a header the gateway keeps, b"" for one that goes on."""
-        if not name or name[:1] in b" \t" or name[-1:] in b" \t":
-            raise BadRequest("A header line has white space where its name should be.")
-        lower = name.lower()
-        kept = lower if lower in READ_OF_REQUEST else b""
-        if len(self._own) < SPELLINGS:
-            self._own[name] = kept
-        return kept
+                name, value = found
+                if name in special and name in ONCE:
+                    raise BadRequest(f"The header {name.decode()} is given twice.")
+                special[name] = value
