@@ -41,41 +41,91 @@ class Client(Protocol):
 class Relay:
     """The sink of one request's answer. `failure` of an attempt is None once the answer has gone out whole."""
 
-    model = engine = key = ""
-    failure: RequestError | None = None
-    """What ended the request, when it was not a whole answer."""
-    ended_at = 0.0
-    keep = True
-    """Whether the connection stays open after this answer."""
-    head_held: ResponseHead | None = None
-    sse = False
-    status = 0
-    committed = False
-    ended = False
-    left = False
-    """The client is gone: nothing may be started for it any more."""
-    was_reused = False
-    """The failed attempt went out on a kept-alive connection, which may have been stale."""
-    sent_at = first_at = last_at = paused_at = 0.0
-    heard_at = 0.0
-    """Last heartbeat sent to the client."""
-    events = content_events = bytes_out = 0
-    gap_count = 0
-    gap_sum = gap_max = 0.0
-    _exchange: Exchange | None = None
-    _attempt: Wait[RequestError | None] | None = None
-    _row: Row | None = None
-    _count_content = False
-    _paused = False
-    _chunked = False
-    _held = b""
-    _json = False
-    _kept: list[bytes] | None = None
-    _kept_size = 0
-    _last_piece = b""
-    _usage_first: Usage | None = None
+    __slots__ = (
+        "_attempt",
+        "_chunked",
+        "_client",
+        "_count_content",
+        "_exchange",
+        "_held",
+        "_json",
+        "_kept",
+        "_kept_size",
+        "_last_piece",
+        "_paused",
+        "_row",
+        "_usage_first",
+        "attempts",
+        "bytes_out",
+        "committed",
+        "content_events",
+        "ended",
+        "ended_at",
+        "engine",
+        "events",
+        "failure",
+        "first_at",
+        "gap_count",
+        "gap_max",
+        "gap_sum",
+        "head_held",
+        "heard_at",
+        "keep",
+        "key",
+        "last_at",
+        "left",
+        "model",
+        "paused_at",
+        "request",
+        "request_id",
+        "sent_at",
+        "sse",
+        "status",
+        "was_reused",
+    )
 
     def __init__(self, client: Client, request: Request, request_id: bytes, *, keep: bool) -> None:
+        self.model = ""
+        self.engine = ""
+        self.key = ""
+        self.failure: RequestError | None = None
+        """What ended the request, when it was not a whole answer."""
+        self.ended_at = 0.0
+        self.keep = True
+        """Whether the connection stays open after this answer."""
+        self.head_held: ResponseHead | None = None
+        self.sse = False
+        self.status = 0
+        self.committed = False
+        self.ended = False
+        self.left = False
+        """The client is gone: nothing may be started for it any more."""
+        self.was_reused = False
+        """The failed attempt went out on a kept-alive connection, which may have been stale."""
+        self.sent_at = 0.0
+        self.first_at = 0.0
+        self.last_at = 0.0
+        self.paused_at = 0.0
+        self.heard_at = 0.0
+        """Last heartbeat sent to the client."""
+        self.events = 0
+        self.content_events = 0
+        self.bytes_out = 0
+        self.gap_count = 0
+        self.gap_sum = 0.0
+        self.gap_max = 0.0
+        self._exchange: Exchange | None = None
+        self._attempt: Wait[RequestError | None] | None = None
+        self._row: Row | None = None
+        self._count_content = False
+        self._paused = False
+        self._chunked = False
+        self._held = b""
+        self._json = False
+        self._kept: list[bytes] | None = None
+        self._kept_size = 0
+        self._last_piece = b""
+        self._usage_first: Usage | None = None
         self._client = client
         self.request = request
         self.request_id = request_id
@@ -311,9 +361,10 @@ class Relay:
             record.tokens_source = TokenSource.USAGE
             record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
             record.cached_tokens, record.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
-        elif self.content_events:
+        # Content is not counted where usage was promised; a stream that ended before it still spent tokens.
+        elif counted := self.content_events if self._count_content else self.events:
             record.tokens_source = TokenSource.COUNTED
             record.input_tokens = len(self.request.body) // openai.BYTES_PER_TOKEN
-            record.output_tokens = self.content_events
+            record.output_tokens = counted
         if self.sse and record.output_tokens > 1 and self.gap_count:
             record.tpot_s = (self.last_at - self.first_at) / (record.output_tokens - 1)
