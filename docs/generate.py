@@ -1,0 +1,142 @@
+"""Fills the generated blocks of the documents: `python docs/generate.py`.
+
+A block stands between `<!-- generated: NAME -->` and `<!-- end -->`. tests/test_docs.py fails when one is stale.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock.telemetry import buckets
+from penstock.telemetry.catalogue import PLATFORM, SHEETS, Kind, Metric
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARK = ROOT / "results" / "gateway" / "latest.json"
+BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "docs/critiques.md", "docs/metrics.md")
+
+NO_RUN = "No full benchmark run is recorded yet."
+COLUMNS = (
+    ("unary_us", "CPU µs, unary", ",.1f"),
+    ("unary_8k_us", "CPU µs, unary 8 KiB", ",.1f"),
+    ("chunk_us", "CPU µs, SSE chunk", ",.2f"),
+    ("added_p50_ms", "added p50, ms", ",.2f"),
+    ("added_p99_ms", "added p99, ms", ",.2f"),
+    ("many_rss_tree_mb", "MB at 1,000 streams", ",.0f"),
+    ("start_s", "start, s", ".2f"),
+)
+
+
+def full_run(path: Path = BENCHMARK) -> Mapping[str, Any] | None:
+    """The recorded benchmark, None when there is none. A quick run is a check of the harness, not a result."""
+    if not path.is_file():
+        return None
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return None if document.get("quick") else document
+
+
+def benchmark(run: Mapping[str, Any] | None) -> str:
+    """The table of the README."""
+    if run is None:
+        return f"{NO_RUN} `make bench` measures; `make docs` then puts its table here."
+    machine = run["machine"]
+    head = f"Measured {run['when'][:10]} on {machine['cpu']}, {machine['cores']} cores; every gateway alone on one core."
+    rows = [
+        "| gateway | " + " | ".join(title for _, title, _ in COLUMNS) + " |",
+        "|---|" + "--:|" * len(COLUMNS),
+    ]
+    for name, figures in run["figures"].items():
+        if name == "direct":
+            continue
+        label = f"{name} {run['versions'].get(name, '')}".strip()
+        rows.append(f"| {label} | " + " | ".join(_cell(figures, key, form) for key, _, form in COLUMNS) + " |")
+    absent = [f"Not measured: {', '.join(run['absent'])}."] if run["absent"] else []
+    held = sum(bar["holds"] for bar in run["bars"])
+    verdict = f"{held} of {len(run['bars'])} bars hold" + _missed_names(run)
+    return "\n".join([head, "", *rows, "", *absent, f"{verdict}. All figures: [report](results/gateway/report.md)."])
+
+
+def _cell(figures: Mapping[str, Any], key: str, form: str) -> str:
+    return format(figures[key], form) if key in figures else "-"
+
+
+def _missed_names(run: Mapping[str, Any]) -> str:
+    names = [bar["name"] for bar in run["bars"] if not bar["holds"]]
+    return f"; missed: {', '.join(names)}" if names else ""
+
+
+def data_path(run: Mapping[str, Any] | None) -> str:
+    """The figures behind the own HTTP path, for ARCHITECTURE.md."""
+    if run is None:
+        return f"{NO_RUN} Until `make bench` has been run, that this path pays is a claim and not a result."
+    cells = [
+        f"{name} {figures['unary_us']:,.1f} / {figures['chunk_us']:,.2f}"
+        for name, figures in run["figures"].items()
+        if figures.get("unary_us") and figures.get("chunk_us")
+    ]
+    return f"CPU µs per unary request / per relayed SSE chunk, {run['when'][:10]}: {'; '.join(cells)}."
+
+
+def missed(run: Mapping[str, Any] | None) -> str:
+    """The bars that are not reached, for critiques.md."""
+    if run is None:
+        return f"{NO_RUN} None of the speed targets is shown to be met."
+    lines = []
+    for bar in run["bars"]:
+        if not bar["holds"]:
+            found = "not measured" if bar["value"] is None else f"{bar['value']:g} {bar['unit']}"
+            why = f": {bar['why']}" if bar.get("why") else ""
+            sign = "at least" if bar.get("better") == "higher" else "below" if bar.get("strict") else "at most"
+            lines.append(f"- `{bar['name']}`: {found}; wanted {sign} {bar['limit']:g} {bar['unit']}{why}")
+    return "\n".join(lines) or "Every bar of the last full run holds."
+
+
+def metrics(_: Mapping[str, Any] | None) -> str:
+    """Every metric with its labels."""
+    rows = ["| Metric | Type | Labels | Meaning |", "|---|---|---|---|"]
+    for sheet in (*SHEETS, *PLATFORM):
+        labels = ", ".join(f"`{label}`" for label in sheet.labels) or "none"
+        rows += [f"| `{exported(m)}` | {m.kind} | {labels} | {m.help} |" for m in sheet.metrics]
+    return "\n".join(rows)
+
+
+def exported(metric: Metric) -> str:
+    """The name in the exposition; a histogram adds `_bucket`, `_sum` and `_count` to it."""
+    return f"{metric.name}_total" if metric.kind is Kind.COUNTER else metric.name
+
+
+def bounds(_: Mapping[str, Any] | None) -> str:
+    """The bucket families."""
+    families = (("LATENCY", buckets.LATENCY), ("FIRST_TOKEN", buckets.FIRST_TOKEN), ("TOKEN", buckets.TOKEN))
+    lines = ["| Family | Used by | Upper bounds, seconds |", "|---|---|---|"]
+    for name, family in families:
+        users = ", ".join(f"`{m.name}`" for sheet in SHEETS for m in sheet.metrics if m.bounds == family)
+        lines.append(f"| {name} | {users} | {', '.join(f'{bound:g}' for bound in family)} |")
+    return "\n".join(lines)
+
+
+BLOCKS: Mapping[str, Callable[[Mapping[str, Any] | None], str]] = {
+    "benchmark": benchmark,
+    "data-path": data_path,
+    "missed": missed,
+    "metrics": metrics,
+    "bounds": bounds,
+}
+
+
+def filled(text: str, run: Mapping[str, Any] | None) -> str:
+    """`text` with its blocks made anew."""
+    return BLOCK.sub(lambda found: f"{found[1]}{BLOCKS[found[2]](run)}\n{found[3]}", text)
+
+
+def main() -> None:
+    run = full_run()
+    for name in DOCUMENTS:
+        path = ROOT / name
+        path.write_text(filled(path.read_text(encoding="utf-8"), run), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
