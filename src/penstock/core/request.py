@@ -9,19 +9,33 @@ Headers = list[bytes]
 class Request:
     """One parsed HTTP request. `target`, `headers` and `body` are the client's own bytes."""
 
-    method = b""
-    target = b""
-    path = b""
-    """The target without its query string."""
-    http11 = True
-    keep_alive = True
-    expects_continue = False
-    body = b""
-    bytes_in = 0
-    error: RequestError | None = None
-    """Set when the connection refused the request before it was whole."""
+    __slots__ = (
+        "body",
+        "bytes_in",
+        "error",
+        "expects_continue",
+        "headers",
+        "http11",
+        "keep_alive",
+        "method",
+        "path",
+        "received",
+        "special",
+        "target",
+    )
 
     def __init__(self, received: float) -> None:
+        self.method = b""
+        self.target = b""
+        self.path = b""
+        """The target without its query string."""
+        self.http11 = True
+        self.keep_alive = True
+        self.expects_continue = False
+        self.body = b""
+        self.bytes_in = 0
+        self.error: RequestError | None = None
+        """Set when the connection refused the request before it was whole."""
         self.received = received
         """Monotonic time when the first byte of the head arrived."""
         self.headers: Headers = []

@@ -62,24 +62,44 @@ def _judge_framing(request: Request) -> RequestError | None:
 class Connection(asyncio.Protocol):
     """One client connection. `relay` is the answer under way, if any."""
 
-    relay: Relay | None = None
-    lingering = False
-    lost = False
-    _transport = cast(asyncio.Transport, None)
-    _request: Request | None = None
-    """The request being read: its head is known, its body is not whole."""
-    _head = b""
-    """Bytes of a head that is not whole."""
-    _head_since = 0.0
-    _left = 0
-    """Bytes of the body still to come, where its length was declared."""
-    _whole = False
-    _body_size = 0
-    _reading = True
-    _refused = False
-    _closing_at = 0.0
+    __slots__ = (
+        "_app",
+        "_body",
+        "_body_size",
+        "_closing_at",
+        "_head",
+        "_head_since",
+        "_left",
+        "_parser",
+        "_queue",
+        "_reading",
+        "_refused",
+        "_request",
+        "_transport",
+        "_whole",
+        "last_read",
+        "lingering",
+        "lost",
+        "relay",
+    )
 
     def __init__(self, app: App) -> None:
+        self.relay: Relay | None = None
+        self.lingering = False
+        self.lost = False
+        self._transport = cast(asyncio.Transport, None)
+        self._request: Request | None = None
+        """The request being read: its head is known, its body is not whole."""
+        self._head = b""
+        """Bytes of a head that is not whole."""
+        self._head_since = 0.0
+        self._left = 0
+        """Bytes of the body still to come, where its length was declared."""
+        self._whole = False
+        self._body_size = 0
+        self._reading = True
+        self._refused = False
+        self._closing_at = 0.0
         self._app = app
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[Request] = deque()

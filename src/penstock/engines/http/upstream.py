@@ -22,6 +22,27 @@ NO_BODY = frozenset({204, 304})
 class Upstream(asyncio.Protocol):
     """A kept-alive connection. It serves one exchange at a time; `pool` gets it back when it may be used again."""
 
+    __slots__ = (
+        "_connection",
+        "_done",
+        "_exchange",
+        "_framed",
+        "_head",
+        "_head_sent",
+        "_head_size",
+        "_headers",
+        "_keep_alive",
+        "_length",
+        "_opaque",
+        "_parser",
+        "_pieces",
+        "_pool",
+        "_sse",
+        "_surplus",
+        "lost",
+        "transport",
+    )
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._parser = httptools.HttpResponseParser(self)
