@@ -42,7 +42,8 @@ def benchmark(run: Mapping[str, Any] | None) -> str:
     if run is None:
         return f"{NO_RUN} `make bench` measures; `make docs` then puts its table here."
     machine = run["machine"]
-    head = f"Measured {run['when'][:10]} on {machine['cpu']}, {machine['cores']} cores; every gateway alone on one core."
+    where = f"{machine['cpu']}, {machine['cores']} cores; every gateway alone on one core"
+    head = f"Measured {run['when'][:10]} on {where}."
     rows = [
         "| gateway | " + " | ".join(title for _, title, _ in COLUMNS) + " |",
         "|---|" + "--:|" * len(COLUMNS),
