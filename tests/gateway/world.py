@@ -323,18 +323,9 @@ class Client:
         if self._pending:
             parser.receive_data(self._pending)
         self._pending = b""
-        got = Answer(0, [], b"")
-        body: list[bytes] = []
-        while True:
-            try:
-                event = parser.next_event()
-            except h11.RemoteProtocolError as error:
-                if self.ended and "without sending complete" in str(error):
-                    raise Truncated(str(error)) from None
-                raise
+        got, body = Answer(0, [], b""), list[bytes]()
+        while not isinstance(event := await self._event(parser), h11.EndOfMessage):
             match event:
-                case h11.NEED_DATA:
-                    parser.receive_data(await self.read())
                 case h11.InformationalResponse():
                     got.interim.append(event.status_code)
                 case h11.Response():
@@ -342,12 +333,21 @@ class Client:
                     got.headers = [(bytes(name), bytes(value)) for name, value in event.headers]
                 case h11.Data():
                     body.append(bytes(event.data))
-                case h11.EndOfMessage():
-                    got.body = b"".join(body)
-                    self._pending = parser.trailing_data[0]
-                    return got
-                case h11.ConnectionClosed():
+                case _:
                     raise Truncated("closed before an answer")
+        got.body = b"".join(body)
+        self._pending = parser.trailing_data[0]
+        return got
+
+    async def _event(self, parser: h11.Connection) -> object:
+        try:
+            while (event := parser.next_event()) is h11.NEED_DATA:
+                parser.receive_data(await self.read())
+        except h11.RemoteProtocolError as error:
+            if self.ended and "without sending complete" in str(error):
+                raise Truncated(str(error)) from None
+            raise
+        return event
 
     async def some(self, part: bytes) -> bytes:
         """Raw bytes, up to and with `part`."""
@@ -392,7 +392,10 @@ class Kept:
 
 
 class World:
-    """Scripted engines, an App, and a listener. `options` are sections of penstock.yaml, e.g. `timeouts={"head": 1}`."""
+    """Scripted engines, an App, and a listener.
+
+    `models`: engine name -> models it serves; "m" where it is silent. `options`: sections of penstock.yaml.
+    """
 
     def __init__(self, engines: int = 1, models: Mapping[str, tuple[str, ...]] | None = None, **options: Any) -> None:
         names = [f"engine{number}" for number in range(1, engines + 1)]
