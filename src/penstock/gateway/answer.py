@@ -9,11 +9,11 @@ from penstock.core.errors import MethodNotAllowed, NotFound, RequestError
 from penstock.core.request import Request
 from penstock.wire.openai import error_body
 
-STATUS_LINE = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
+STATUS_LINE = {status.value: b"HTTP/1.1 %d %b" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 
 
 def status_line(status: int) -> bytes:
-    return STATUS_LINE.get(status) or b"HTTP/1.1 %d \r\n" % status
+    return STATUS_LINE.get(status) or b"HTTP/1.1 %d " % status
 
 
 def connection_header(*, http11: bool, keep: bool) -> bytes:
@@ -27,7 +27,7 @@ def json_answer(
     status: int, body: bytes, request: Request, request_id: bytes, *, keep: bool, extra: bytes = b""
 ) -> bytes:
     """A whole JSON response. A HEAD request gets the head alone."""
-    return b"%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b%b\r\n%b" % (
+    return b"%b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b%b\r\n%b" % (
         status_line(status),
         len(body),
         request_id,

@@ -172,7 +172,7 @@ class App:
                 "model": relay.model,
                 "engine": relay.engine,
                 "path": relay.request.path.decode("latin-1"),
-                "stream": relay.sse,
+                "stream": relay.streaming,
                 "age_s": now - relay.request.received,
                 "first_byte": bool(relay.first_at),
                 "events": relay.events,

@@ -28,6 +28,7 @@ from penstock.gateway.handle import handle
 from penstock.gateway.life import Life
 from penstock.gateway.relay import Relay
 from penstock.wire.heads import without
+from penstock.wire.request_head import Template
 
 if TYPE_CHECKING:
     from penstock.gateway.app import App
@@ -36,6 +37,11 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_S = 2.0
 """How long a refused client may go on sending before its connection is closed: closing at once would reset the
 connection and could destroy the answer on its way (RFC 9112, 9.6)."""
+LONGEST_LENGTH = 18
+"""Digits of a Content-Length that are read."""
+LONGEST_TEMPLATE = 4096
+UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
+"""Headers whose requests are always looked at in full."""
 PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close", b"upgrade", b"Upgrade"})
 
 
@@ -59,6 +65,10 @@ def _judge_framing(request: Request) -> RequestError | None:
     return None
 
 
+def _without_upgrade(head: bytes) -> list[bytes]:
+    return [line for line in head.split(b"\r\n") if line[:8].lower() != b"upgrade:"]
+
+
 class Connection(asyncio.Protocol):
     """One client connection. `relay` is the answer under way, if any."""
 
@@ -67,6 +77,7 @@ class Connection(asyncio.Protocol):
         "_body",
         "_body_size",
         "_closing_at",
+        "_full_since",
         "_head",
         "_head_since",
         "_left",
@@ -75,6 +86,8 @@ class Connection(asyncio.Protocol):
         "_reading",
         "_refused",
         "_request",
+        "_strangers",
+        "_template",
         "_transport",
         "_whole",
         "last_read",
@@ -100,6 +113,13 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._refused = False
         self._closing_at = 0.0
+        """When a connection that is being closed is dropped, whatever its client does; 0 before."""
+        self._full_since = 0.0
+        """Since when the client takes no bytes; 0 while it does."""
+        self._template: Template | None = None
+        """The last head, in case the next one repeats it."""
+        self._strangers = 0
+        """Heads that did not; after a few no template is kept."""
         self._app = app
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[Request] = deque()
@@ -132,11 +152,8 @@ class Connection(asyncio.Protocol):
                 self._left -= len(body)
                 self._feed(body)
             else:
-                # Chunked: the message can only end with a line, so no slice holds bytes of the next one.
-                end = data.find(b"\n") + 1 or len(data)
-                line, data = data[:end], data[end:]
-                self._feed(line)
-        if self._queue and self.relay is None:
+                data = self._read_chunks(data)
+        if self._queue and self.relay is None and not self._full_since:
             self._next()
         if len(self._queue) > self._app.limits.pipelined and self._reading:
             self._reading = False
@@ -157,20 +174,66 @@ class Connection(asyncio.Protocol):
             return b""
         self._head = b""
         request = self._request = Request(self._head_since)
-        try:
-            self._app.heads.read(data[:end], request)
-            error = self._judge(request)
-        except BadRequest as bad:
-            error = bad
+        error = self._understand(data[:end], request)
         if error is not None:
             self._refuse(error)
             return b""
         there = min(end + self._left, len(data))
         self._left -= there - end
-        self._feed(data if there == len(data) else data[:there])
+        message = data if there == len(data) else data[:there]
+        if b"upgrade" in request.special:
+            # No protocol is switched to. llhttp must not see the offer: it would take the body for the new protocol.
+            message = b"\r\n".join(_without_upgrade(data[: end - 4])) + data[end - 4 : there]
+        self._feed(message)
         if request.expects_continue and self._request is request and self.relay is None and not self._queue:
             self._transport.write(CONTINUE)
         return data[there:]
+
+    def _understand(self, head: bytes, request: Request) -> RequestError | None:
+        """Fills a request from its head; returns what is wrong with it."""
+        template = self._template
+        if template is not None:
+            if template.read(head, request):
+                return self._take_length(request.special.get(b"content-length"))
+            self._template = None
+            self._strangers += 1
+        try:
+            self._app.heads.read(head, request)
+            error = self._judge(request)
+        except BadRequest as bad:
+            return bad
+        if (
+            error is None
+            and self._strangers < 3
+            and len(head) <= LONGEST_TEMPLATE
+            and not (UNUSUAL & request.special.keys())
+        ):
+            self._template = Template(head, request)
+        return error
+
+    def _take_length(self, length: bytes | None) -> RequestError | None:
+        """Notes how much body a declared length promises. What is no number is left for llhttp to refuse."""
+        if length is not None and length.isdigit():
+            # Python refuses to read numbers of thousands of digits.
+            if len(length) > LONGEST_LENGTH or int(length) > self._app.limits.body_bytes:
+                return self._body_too_large()
+            self._left = int(length)
+        return None
+
+    def _read_chunks(self, data: bytes) -> bytes:
+        """Feeds a chunked body line by line: a message can only end with one, so no slice holds bytes of the next.
+
+        Returns the bytes after the body.
+        """
+        held, at = len(self._body), 0
+        while at < len(data) and self._request is not None:
+            end = data.find(b"\n", at) + 1 or len(data)
+            self._feed(data[at:end])
+            at = end
+        if len(self._body) > held + 1:
+            # Pieces of a byte or two would take many times the memory that the body's limit allows.
+            self._body[held:] = [b"".join(self._body[held:])]
+        return data[at:]
 
     def _hold(self, data: bytes, end: int) -> None:
         """Keeps a head that is not whole, within the limit."""
@@ -184,10 +247,7 @@ class Connection(asyncio.Protocol):
         """Gives the parser a slice. A request is complete when it says so."""
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Nothing to switch to: the request stands as plain HTTP/1.1, and the parser starts anew after it.
-            self._parser = httptools.HttpRequestParser(self)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
             self._refuse(BadRequest(f"The request is not valid HTTP/1.1: {error}."))
             return
         if self._whole and self._request is not None:
@@ -206,12 +266,16 @@ class Connection(asyncio.Protocol):
         self._queue.append(request)
 
     def pause_writing(self) -> None:
+        self._full_since = monotonic()
         if self.relay is not None:
             self.relay.pause()
 
     def resume_writing(self) -> None:
+        self._full_since = 0.0
         if self.relay is not None:
             self.relay.resume()
+        elif not self._closing_at:
+            self._proceed()
 
     # -- httptools --------------------------------------------------------------------------------------------------
 
@@ -238,11 +302,9 @@ class Connection(asyncio.Protocol):
             return self._unusual_target(request)
         if request.http11 and not special.get(b"host"):
             return BadRequest("The request has no Host header.")
-        length = special.get(b"content-length")
-        if length is not None and length.isdigit():
-            self._left = int(length)
-            if self._left > self._app.limits.body_bytes:
-                return self._body_too_large()
+        error = self._take_length(special.get(b"content-length"))
+        if error is not None:
+            return error
         if b"transfer-encoding" in special or b"expect" in special:
             return _judge_framing(request)
         connection = special.get(b"connection")
@@ -256,8 +318,9 @@ class Connection(asyncio.Protocol):
             return method_not_allowed(request.method, "GET, POST")
         scheme, mark, rest = request.target.partition(b"://")
         if mark and scheme.lower() in (b"http", b"https"):
-            slash = rest.find(b"/")
-            request.target = rest[slash:] if slash >= 0 else b"/"
+            authority = rest.partition(b"?")[0].partition(b"/")[0]
+            target = rest[len(authority) :]
+            request.target = target if target[:1] == b"/" else b"/" + target
             request.path = request.target.partition(b"?")[0]
             return self._judge(request)
         return BadRequest(f"The request target {request.target.decode('latin-1')!r:.200} is not a path.")
@@ -300,13 +363,18 @@ class Connection(asyncio.Protocol):
             self._close()
             return
         self.last_read = monotonic()
+        if not self._full_since:
+            self._proceed()
+
+    def _proceed(self) -> None:
+        """Goes on to the next request. A client that takes no bytes gets no further answers until it does."""
         if not self._reading and len(self._queue) <= self._app.limits.pipelined:
             self._reading = True
             self._transport.resume_reading()
         if self._queue:
             asyncio.get_running_loop().call_soon(self._go_on)
         elif self._app.draining and self._request is None and not self._head:
-            self._transport.close()
+            self._end()
         elif self._request is not None and self._request.expects_continue:
             self._transport.write(CONTINUE)
 
@@ -323,7 +391,12 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
             self._transport.write_eof()
         else:
-            self._transport.close()
+            self._end()
+
+    def _end(self) -> None:
+        """Closes once what was sent is taken, or after a while: a client that does not read must not hold us."""
+        self._closing_at = monotonic() + self._app.timeouts.client_stall
+        self._transport.close()
 
     # -- for the relay and the sweep --------------------------------------------------------------------------------
 
@@ -345,22 +418,36 @@ class Connection(asyncio.Protocol):
     def close_if_idle(self) -> None:
         """For draining: a connection without a request has nothing to wait for."""
         if self.relay is None and self._request is None and not self._head and not self._queue and not self.lost:
-            self._transport.close()
+            self._end()
 
     def sweep(self, now: float) -> None:
         """Enforces the timeouts that belong to the connection. Called a few times a second."""
-        timeouts = self._app.timeouts
-        if self.lingering:
+        if self._closing_at:
             if now > self._closing_at:
-                self._transport.abort()
-        elif self.relay is not None or self._queue:
+                self._give_up(now)
+        elif self.relay is not None:
             return
-        elif self._head:
+        elif self._full_since:
+            if now - self._full_since > self._app.timeouts.client_stall:
+                self._transport.abort()
+        elif not self._queue:
+            self._sweep_reading(now)
+
+    def _sweep_reading(self, now: float) -> None:
+        """Nothing is being answered: a head, a body or the next request is waited for."""
+        timeouts = self._app.timeouts
+        if self._head:
             if now - self._head_since > timeouts.head:
                 self._refuse(RequestTimeout(f"The request head took longer than timeouts.head ({timeouts.head:g} s)."))
         elif self._request is None:
             if now - self.last_read > timeouts.idle:
-                self._transport.close()
+                self._end()
         elif now - self.last_read > timeouts.body:
             reason = f"Nothing of the request body came for timeouts.body ({timeouts.body:g} s)."
             self._refuse(RequestTimeout(reason))
+
+    def _give_up(self, now: float) -> None:
+        """Drops a connection that was to be closed, unless a lingering client still takes answers."""
+        stalled = now > self._closing_at + self._app.timeouts.client_stall
+        if not self.lingering or stalled or not self._transport.get_write_buffer_size():
+            self._transport.abort()

@@ -67,9 +67,7 @@ async def _answer_from_engine(app: App, relay: Relay, request: Request, call: Ca
         row = app.meter.traffic(route, call.model or OTHER, engine)
         fleet.lease(engine)
         try:
-            failure = await relay.attempt(
-                fleet.engine(engine), request, row, fresh=fresh, count_content=not call.reports_usage
-            )
+            failure = await relay.attempt(fleet.engine(engine), row, fresh=fresh, count_content=not call.reports_usage)
         finally:
             fleet.give_back(engine)
         relay.attempts.append(

@@ -11,6 +11,9 @@ LINES = 4096
 """Header lines remembered; past it each new one is looked at afresh."""
 LONGEST_REMEMBERED = 256
 
+VERSIONS = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
+"""llhttp also reads HTTP/0.9, HTTP/2.0 and RTSP, which no engine behind us would take for the same request."""
+
 PASS = (b"", b"")
 """What is remembered of a line that goes on as it is."""
 
@@ -42,6 +45,44 @@ class LineMemory:
 FORGOTTEN = frozenset({b"authorization", b"x-api-key", b"cookie", b"content-length", b"x-request-id", b"date"})
 
 
+class Template:
+    """A head that a connection may repeat but for the body's length, as clients that keep one do.
+
+    Bytes equal on both sides of that number mean what they meant before. The fields taken over are shared and never
+    changed in place.
+    """
+
+    __slots__ = ("_after", "_before", "_headers", "_http11", "_method", "_path", "_special", "_target")
+
+    def __init__(self, head: bytes, request: Request) -> None:
+        length = request.special.get(b"content-length", b"")
+        at = head.lower().find(b"\r\ncontent-length: " + length + b"\r\n") + 18 if length else len(head)
+        if at < 18:
+            at, length = len(head), b""  # spaced in another way: only the very same head will match
+        self._before = head[:at]
+        self._after = head[at + len(length) :]
+        self._method, self._target, self._path = request.method, request.target, request.path
+        self._http11, self._headers, self._special = request.http11, request.headers, request.special
+
+    def read(self, head: bytes, request: Request) -> bool:
+        """Fills `request` if `head` differs from the template in the length alone; tells whether it did."""
+        before, after = self._before, self._after
+        if not head.startswith(before):
+            return False
+        if not after:
+            if len(head) != len(before):
+                return False
+            request.special = self._special
+        else:
+            length = head[len(before) : -len(after)]
+            if not length.isdigit() or not head.endswith(after):
+                return False
+            request.special = {**self._special, b"content-length": length}
+        request.method, request.target, request.path = self._method, self._target, self._path
+        request.http11, request.headers = self._http11, self._headers
+        return True
+
+
 class HeadReader:
     """Reads the heads of requests."""
 
@@ -52,7 +93,7 @@ class HeadReader:
         """Fills `request` from a head that ends in an empty line. Raises BadRequest for an ambiguous one."""
         lines = head[:-4].split(b"\r\n")
         start = lines[0].split(b" ")
-        if len(start) != 3:
+        if len(start) != 3 or start[2] not in VERSIONS:
             raise BadRequest("The request line is not `METHOD TARGET HTTP/1.1`.")
         request.method, request.target, version = start
         request.path = request.target.partition(b"?")[0]
@@ -65,6 +106,8 @@ class HeadReader:
                 headers.append(line)
             else:
                 name, value = found
-                if name in special and name in ONCE:
-                    raise BadRequest(f"The header {name.decode()} is given twice.")
+                if name in special:
+                    if name in ONCE:
+                        raise BadRequest(f"The header {name.decode()} is given twice.")
+                    value = special[name] + b", " + value
                 special[name] = value

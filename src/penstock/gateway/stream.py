@@ -1,0 +1,100 @@
+"""An event stream as it passes: whole lines go on, events are counted, gaps are timed. No event is parsed."""
+
+from bisect import bisect_left
+
+from penstock.core.record import Record, TokenSource, Usage
+from penstock.telemetry import buckets
+from penstock.telemetry.meter import BETWEEN, BETWEEN_SUM, EVENTS
+from penstock.telemetry.series import Row
+from penstock.wire import openai, sse
+
+SHORT = 64
+"""A last piece shorter than this is `[DONE]` or the like; usage stands in the piece before it."""
+USAGE_REACH = 4096
+
+
+class EventStream:
+    """What is known of one stream. `row`: where its inter-token latency and events are counted, in place."""
+
+    __slots__ = (
+        "_count_content",
+        "_last",
+        "_row",
+        "_usage_first",
+        "content_events",
+        "events",
+        "gap_count",
+        "gap_max",
+        "gap_sum",
+        "held",
+    )
+
+    def __init__(self, row: Row, *, count_content: bool) -> None:
+        self._row = row
+        self._count_content = count_content
+        self._last = b""
+        self._usage_first: Usage | None = None
+        self.held = b""
+        """An unfinished line, kept back so that an event of ours never lands inside one of the engine's."""
+        self.events = 0
+        self.content_events = 0
+        self.gap_count = 0
+        self.gap_sum = 0.0
+        self.gap_max = 0.0
+
+    @property
+    def between_events(self) -> bool:
+        """Whether what has passed ends with a whole event."""
+        return not self._last or self._last.endswith((b"\n\n", b"\r\n\r\n"))
+
+    def whole_lines(self, piece: bytes, *, last: bool) -> bytes:
+        """What may pass now, of what was held and what has come."""
+        if last:
+            passing, self.held = self.held + piece, b""
+        else:
+            passing, self.held = sse.split_line(self.held, piece)
+        return passing
+
+    def passed(self, piece: bytes, gap: float | None) -> None:
+        """Measures a piece on its way. `gap`: seconds since the piece before; None for the first."""
+        row = self._row
+        events = sse.count_events(piece)
+        self.events += events
+        row[EVENTS] += events
+        if self._count_content:
+            self.content_events += openai.count_content(piece)
+        if gap is None:
+            self._usage_first = openai.find_usage(piece)
+        else:
+            row[BETWEEN + bisect_left(buckets.TOKEN, gap)] += 1
+            row[BETWEEN_SUM] += gap
+            self.gap_count += 1
+            self.gap_sum += gap
+            if gap > self.gap_max:
+                self.gap_max = gap
+        if len(piece) < SHORT and self._last:
+            piece = self._last[-USAGE_REACH:] + piece
+        self._last = piece
+
+    def fill(self, record: Record, request_bytes: int, first_to_last_s: float) -> None:
+        """Writes what was measured into the Record."""
+        record.stream = True
+        record.events = self.events
+        record.itl_count, record.itl_sum_s, record.itl_max_s = self.gap_count, self.gap_sum, self.gap_max
+        usage = openai.merge(self._usage_first, openai.find_usage(self._last))
+        if usage is not None:
+            take_usage(record, usage)
+        # Content is not counted where usage was promised; a stream that ended before it still spent tokens.
+        elif counted := self.content_events if self._count_content else self.events:
+            record.tokens_source = TokenSource.COUNTED
+            record.input_tokens = request_bytes // openai.BYTES_PER_TOKEN
+            record.output_tokens = counted
+        if record.output_tokens > 1 and self.gap_count:
+            record.tpot_s = first_to_last_s / (record.output_tokens - 1)
+
+
+def take_usage(record: Record, usage: Usage) -> None:
+    """Tokens as the engine reported them."""
+    record.tokens_source = TokenSource.USAGE
+    record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
+    record.cached_tokens, record.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
