@@ -99,6 +99,13 @@ class Raw:
             found.append((await self.reader.readexactly(size + 2))[:-2])
         return found
 
+    async def body(self) -> bytes:
+        """Head and body of one answer, read as its head says; the body."""
+        head = (await self.head()).lower()
+        if b"transfer-encoding: chunked" in head:
+            return b"".join(await self.chunks())
+        return await self.reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+
     async def rest(self) -> bytes:
         """Everything until the connection ends, however it ends."""
         data = b""
