@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ import click
 import pytest
 import yaml
 
+from benchmarks.gateway import report
+from penstock.cli import banner
 from penstock.cli.app import cli
 from penstock.config.explain import fields
 from penstock.core import errors
 from penstock.core.endpoint import EngineState
 from penstock.core.record import Outcome, TokenSource
-from penstock.engines.models.known import KNOWN
+from penstock.engines.models.known import DEFAULT, KNOWN
 from penstock.engines.models.sources import sources
 from penstock.gateway.admin import relay
 from penstock.gateway.admin.assets import Console
@@ -200,6 +203,10 @@ def test_the_benchmark_blocks_show_a_run_with_its_missed_bars() -> None:
     )
 
 
+def test_the_columns_of_the_readme_are_columns_of_the_report() -> None:
+    assert {key for key, _, _ in generator().COLUMNS} <= {key for key, _, _ in report.COLUMNS}
+
+
 def test_without_a_full_run_the_blocks_say_so(tmp_path: Path) -> None:
     quick = tmp_path / "latest.json"
     assert generator().full_run(quick) is None
@@ -261,6 +268,15 @@ def test_changelog_fragments_have_a_kind() -> None:
 def test_front_pages_are_short() -> None:
     assert len(text("README.md").splitlines()) <= 80
     assert len(text("ARCHITECTURE.md").splitlines()) <= 100
+
+
+def test_the_readme_shows_the_program_that_up_prints() -> None:
+    program = banner.python("http://127.0.0.1:8080/v1", DEFAULT, keys=False)
+    assert f"```python\n{program}\n```" in text("README.md")
+    shown = re.search(r"```sh\n(curl .*?)\n```", text("README.md"), re.DOTALL)
+    assert shown is not None
+    printed = banner.curl("http://127.0.0.1:8080/v1", DEFAULT, keys=False)
+    assert shlex.split(shown[1].replace("\\\n", "")) == shlex.split(printed)
 
 
 # -- what must not be written -----------------------------------------------------------------------------------------
