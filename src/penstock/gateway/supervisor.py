@@ -9,7 +9,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -40,6 +41,10 @@ FIRST_RESPITE_S, LONGEST_RESPITE_S = 0.2, 10.0
 """Pause before a dead worker is replaced: doubled while workers keep dying young."""
 
 
+UNDECIDED = frozenset({EngineState.STOPPED, EngineState.STARTING, EngineState.WARMING})
+"""States of an engine on its way to its first word."""
+
+
 class Banner(msgspec.Struct, frozen=True):
     """What `up` tells once the API answers."""
 
@@ -59,6 +64,14 @@ def run(
     uvloop.run(Supervisor(loaded.config, model_paths, reload, banner).run())
 
 
+class Running(msgspec.Struct, frozen=True):
+    """An engine that is kept, and the settings it was started with."""
+
+    settings: Http | LlamaCpp
+    member: Member
+    task: "asyncio.Task[None]"
+
+
 class Supervisor:
     def __init__(
         self,
@@ -73,7 +86,8 @@ class Supervisor:
         self._banner = banner
         self._stopping = asyncio.Event()
         self._tasks = Tasks()
-        self._engine_tasks: dict[str, tuple[Http | LlamaCpp, asyncio.Task[None]]] = {}
+        self._engines: list[Running] = []
+        """Engines of the config in force, in its order."""
         self._listener: socket.socket | None = None
         self._crew: list[Hand] = []
         """Workers of the config in force."""
@@ -93,15 +107,15 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.spawn(self._take_new_config()))
         admin, serving = self._start_admin(admin_socket)
         try:
-            self._set_engines(self._config, self._model_paths)
-            self._crew = await self._hire_all(self._config, self._listener)
+            self._publish(self._start_engines(self._config, self._model_paths))
+            self._crew = await self._hire_all(self._config, self._listener, self._endpoints)
             self._tasks.spawn(self._announce(admin_url))
             await self._stopping.wait()
         finally:
             log.info("stopping: running requests may take up to %g s", self._config.timeouts.drain)
             self._listener.close()
             await self._dismiss(self.platform.hands)
-            await self._stop_engines(list(self._engine_tasks))
+            await self._stop_engines(self._engines)
             admin.should_exit = True
             await serving
             await self._tasks.cancel()
@@ -138,36 +152,31 @@ class Supervisor:
 
     # -- engines ----------------------------------------------------------------------------------------------------
 
-    def _set_engines(self, config: Config, model_paths: Models) -> list[str]:
-        """Starts the engines of `config` that are new or changed; returns the names of those no longer wanted."""
-        members: list[Member] = []
-        leaving = dict(self._engine_tasks)
+    def _start_engines(self, config: Config, model_paths: Models) -> list[Running]:
+        """The engines of `config`: those that run with these settings already, and new ones for the rest."""
+        running = {engine.settings.name: engine for engine in self._engines}
+        engines = []
         for settings in config.engines:
-            running = self._engine_tasks.get(settings.name)
-            if running is not None and running[0] == settings:
-                leaving.pop(settings.name)
-                members += [m for m in self.platform.members if m.name == settings.name]
-                continue
-            member: Member
-            if isinstance(settings, Http):
-                member = HttpMember(settings, self._engines_changed)
-            else:
-                member = LlamaCppMember(settings, model_paths[settings.name], self._engines_changed, os.environ)
-            members.append(member)
-            if running is not None:
-                leaving.pop(settings.name)
-                self._tasks.spawn(self._cancel(running[1]))
-            self._engine_tasks[settings.name] = (settings, self._tasks.spawn(member.run()))
-        self.platform.members = members
+            engine = running.get(settings.name)
+            if engine is None or engine.settings != settings:
+                member: Member
+                if isinstance(settings, Http):
+                    member = HttpMember(settings, self._engines_changed)
+                else:
+                    member = LlamaCppMember(settings, model_paths[settings.name], self._engines_changed, os.environ)
+                engine = Running(settings, member, self._tasks.spawn(member.run()))
+            engines.append(engine)
+        return engines
+
+    def _publish(self, engines: list[Running]) -> None:
+        self._engines = engines
+        self.platform.members = [engine.member for engine in engines]
         self._engines_changed()
-        return list(leaving)
 
-    async def _stop_engines(self, names: list[str]) -> None:
-        await asyncio.gather(*(self._cancel(self._engine_tasks.pop(name)[1]) for name in names))
-
-    async def _cancel(self, task: "asyncio.Task[None]") -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async def _stop_engines(self, engines: list[Running]) -> None:
+        for engine in engines:
+            engine.task.cancel()
+        await asyncio.gather(*(engine.task for engine in engines), return_exceptions=True)
 
     def _endpoints(self) -> tuple[Endpoint, ...]:
         return tuple(member.endpoint for member in self.platform.members)
@@ -179,12 +188,14 @@ class Supervisor:
 
     # -- workers ----------------------------------------------------------------------------------------------------
 
-    async def _hire_all(self, config: Config, listener: socket.socket) -> list[Hand]:
+    async def _hire_all(
+        self, config: Config, listener: socket.socket, endpoints: Callable[[], tuple[Endpoint, ...]]
+    ) -> list[Hand]:
         """A whole crew that takes requests. Raises PenstockError, and leaves none behind, when one cannot."""
         hands: list[Hand] = []
         try:
             for _ in range(config.workers):
-                hand = await hire(config, self._endpoints, listener)
+                hand = await hire(config, endpoints, listener)
                 hands.append(hand)
                 self.platform.hands.append(hand)
                 self._tasks.spawn(hand.listen())
@@ -193,7 +204,7 @@ class Supervisor:
             await self._dismiss(hands)
             raise PenstockError(f"a worker could not start: {error or 'it took too long'}") from None
         for hand in hands:
-            hand.send(Fleet(self._endpoints()))
+            hand.send(Fleet(endpoints()))
             self._tasks.spawn(self._watch(hand))
         return hands
 
@@ -213,7 +224,8 @@ class Supervisor:
             assert self._listener is not None
             try:
                 # One at a time through the same door as a whole crew.
-                self._crew += await self._hire_all(msgspec.structs.replace(self._config, workers=1), self._listener)
+                config = msgspec.structs.replace(self._config, workers=1)
+                self._crew += await self._hire_all(config, self._listener, self._endpoints)
                 self.platform.worker_restarts += 1
                 return
             except (PenstockError, OSError) as error:
@@ -251,27 +263,32 @@ class Supervisor:
                 log.info("config taken over")
 
     async def _swap(self, config: Config, model_paths: Models) -> None:
-        """New listener and workers first, so that every failure leaves the old ones serving."""
+        """New engines, listener and workers first, so that every failure leaves the old ones serving."""
         if config.admin != self._config.admin:
             raise ConfigError("admin: its address and token change only with a restart")
         check_files(config)
-        old_listener, old_config, old_crew = self._listener, self._config, self._crew
+        old_listener, old_config, old_crew, old_engines = self._listener, self._config, self._crew, self._engines
         assert old_listener is not None
         new, old = config.listen, old_config.listen
         moved = (new.host, new.port) != (old.host, old.port)
         listener = bind("listen", new.host, new.port, new.backlog) if moved else old_listener
+        engines = self._start_engines(config, model_paths)
         try:
-            crew = await self._hire_all(config, listener)
+            await settled([engine for engine in engines if engine not in old_engines])
+            members = [engine.member for engine in engines]
+            crew = await self._hire_all(config, listener, lambda: tuple(member.endpoint for member in members))
         except PenstockError:
             if moved:
                 listener.close()
+            await self._stop_engines([engine for engine in engines if engine not in old_engines])
             raise
         self._config, self._model_paths, self._listener, self._crew = config, model_paths, listener, crew
-        leaving = self._set_engines(config, model_paths)
+        self._publish(engines)
         self._describe_api()
+        leaving = [engine for engine in old_engines if engine not in engines]
         self._tasks.spawn(self._retire(old_crew, old_listener if moved else None, leaving))
 
-    async def _retire(self, crew: list[Hand], listener: socket.socket | None, engines: list[str]) -> None:
+    async def _retire(self, crew: list[Hand], listener: socket.socket | None, engines: list[Running]) -> None:
         if listener is not None:
             listener.close()
         await self._dismiss(crew)
@@ -279,9 +296,20 @@ class Supervisor:
 
 
 class AdminServer(uvicorn.Server):
-    """uvicorn without its signal handlers: signals belong to the supervisor."""
+    """uvicorn without its signal handlers: signals belong to the supervisor, and metrics are read while it drains."""
 
-    def install_signal_handlers(self) -> None: ...
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def settled(engines: list[Running]) -> None:
+    """Waits until each engine answers or is known not to. Raises ConfigError for one that can never start."""
+    while any(engine.member.endpoint.state in UNDECIDED for engine in engines):
+        await asyncio.sleep(0.02)
+    for engine in engines:
+        if engine.member.endpoint.state is EngineState.FAILED:
+            raise ConfigError(f"engines: {engine.settings.name} cannot start: {engine.member.endpoint.reason}")
 
 
 def check_files(config: Config) -> None:
