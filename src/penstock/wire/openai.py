@@ -55,6 +55,10 @@ def read_call(request: Request) -> Call:
             raise BadRequest(f"{field or 'body'}: {message}", param=field) from None
         except msgspec.DecodeError as error:
             raise BadRequest(f"The body is not valid JSON: {error}") from None
+        except UnicodeDecodeError:
+            raise BadRequest("The body is not valid JSON: it is not UTF-8.") from None
+        except RecursionError:
+            raise BadRequest("The body is nested too deeply to be read.") from None
     if body.startswith(b"--"):
         return Call(model=multipart.model_of(body) or None)
     if body[:1].isspace() and body.lstrip()[:1] == b"{":
@@ -91,6 +95,8 @@ class _Reported(msgspec.Struct):
     cache_creation_input_tokens: int | None = None
 
 
+NOTHING_REPORTED = _Reported()
+"""An object under another's key: a JSON schema may describe a field `usage`."""
 _decode_usage = msgspec.json.Decoder(_Reported).decode
 
 
@@ -104,9 +110,11 @@ def find_usage(text: bytes) -> Usage | None:
         end = at
         if text[at - 1 : at] != b"\\" and (match := USAGE.match(text, at)) is not None:
             try:
-                return _usage(_decode_usage(match[1]))
-            except msgspec.MsgspecError:
+                reported = _decode_usage(match[1])
+            except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue
+            if reported != NOTHING_REPORTED:
+                return _usage(reported)
     return None
 
 

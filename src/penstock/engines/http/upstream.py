@@ -85,6 +85,8 @@ class Upstream(asyncio.Protocol):
             self._pool.forget(self)
             self.transport.abort()
             return
+        if self._head is None:
+            self._head_size += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -94,7 +96,7 @@ class Upstream(asyncio.Protocol):
             if not self._done:
                 self._push(exchange)
                 if self._exchange is exchange:
-                    reason = f"The engine's answer is not HTTP: {error}"
+                    reason = f"The engine's answer is not HTTP: {error.__context__ or error}."
                     self._fail(UpstreamFailed(reason, code="upstream_malformed"))
                 return
             self._surplus = True
@@ -121,11 +123,8 @@ class Upstream(asyncio.Protocol):
             self._surplus = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._done:
-            return
-        self._head_size += len(name) + len(value)
-        if self._head is not None or self._head_size > LONGEST_HEAD:
-            return  # trailers are dropped; an endless head fails in on_headers_complete or by its timeout
+        if self._done or self._head is not None:
+            return  # trailers are dropped
         lower = name.lower()
         if lower not in READ_OF_RESPONSE:
             self._headers.append(name + b": " + value)
@@ -137,6 +136,9 @@ class Upstream(asyncio.Protocol):
             self._length = int(value)
             self._framed = True
         elif lower == b"transfer-encoding":
+            if value.lower() != b"chunked":
+                # A coding that is not undone here must not reach the client without its name.
+                raise ValueError(f"transfer-encoding {value.decode('latin-1')!r:.100} is not known")
             self._framed = True
         elif lower == b"connection":
             self._connection = value
@@ -146,11 +148,15 @@ class Upstream(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         if status < 200:
+            if status < 100:
+                raise ValueError(f"there is no status {status:03d}")
             return
         self._keep_alive = self._parser.should_keep_alive()
         headers = self._headers
         if self._connection and self._connection.lower() not in (b"keep-alive", b"close"):
             headers = without(headers, self._connection)
+        if status == 204:
+            self._length = None  # a length there is forbidden (RFC 9110, 8.6), and some clients would wait for it
         bodyless = status in NO_BODY or (self._exchange is not None and self._exchange.head_only)
         if bodyless:
             self._framed = True
@@ -167,7 +173,9 @@ class Upstream(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._head is None:
-            self._headers, self._length, self._framed = [], None, False  # 1xx: the answer is still to come
+            # 1xx: the answer is still to come. Many of them are as good as one endless head.
+            self._headers, self._length, self._connection = [], None, b""
+            self._framed = self._sse = self._opaque = False
         else:
             self._done = True
 
