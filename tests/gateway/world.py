@@ -496,6 +496,11 @@ class World:
             assert monotonic() < end, "the condition did not come to hold"
             await asyncio.sleep(0.002)
 
+    @property
+    def idle_upstream(self) -> int:
+        """Connections to the first engine that wait to be used again."""
+        return int(repr(self.app.fleet.engines["engine1"]).partition("<Pool ")[2].split()[0])
+
     async def quiet(self) -> None:
         """Waits until nothing runs, and checks that everything was given back (law 6)."""
         await self.until(lambda: not self.app.running)

@@ -9,6 +9,8 @@ from penstock.core.errors import MethodNotAllowed, NotFound, RequestError
 from penstock.core.request import Request
 from penstock.wire.openai import error_body
 
+MODELS = b"/v1/models"
+"""Prefix of the paths that `models_answer` looks at."""
 STATUS_LINE = {status.value: b"HTTP/1.1 %d %b" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 
 
@@ -51,12 +53,12 @@ def error_answer(error: RequestError, request: Request, request_id: bytes, *, ke
 
 
 def models_answer(request: Request, endpoints: tuple[Endpoint, ...]) -> bytes | None:
-    """Body for GET /v1/models and /v1/models/{id} over the whole fleet; None for every other request.
+    """Body for GET /v1/models and /v1/models/{id} over the whole fleet; None for any other request below MODELS.
 
     Entries are the engines' own, byte for byte. Raises NotFound for a model that no ready engine serves.
     """
     path = request.path
-    if not path.startswith(b"/v1/models") or request.method not in (b"GET", b"HEAD"):
+    if request.method not in (b"GET", b"HEAD"):
         return None
     entries: dict[str, bytes] = {}
     for endpoint in endpoints:

@@ -93,12 +93,12 @@ class App:
 
     def close(self, connection: Connection, relay: Relay) -> None:
         """Ends a request: it will be booked, and its connection goes on to the next."""
-        relay.ended_at = monotonic()
+        now = relay.ended_at = monotonic()
         del self.running[relay]
         self._ended.append(relay)
         if len(self._ended) >= MOST_UNBOOKED:
             self.book()
-        connection.done(relay.keep)
+        connection.done(relay.keep, now)
 
     def book(self) -> None:
         """Closes the Records of requests that have ended."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -65,6 +66,10 @@ def _judge_framing(request: Request) -> RequestError | None:
     return None
 
 
+def _into_the_void(data: bytes) -> None:
+    """Where answers go once the client is gone."""
+
+
 def _without_upgrade(head: bytes) -> list[bytes]:
     return [line for line in head.split(b"\r\n") if line[:8].lower() != b"upgrade:"]
 
@@ -94,6 +99,7 @@ class Connection(asyncio.Protocol):
         "lingering",
         "lost",
         "relay",
+        "send",
     )
 
     def __init__(self, app: App) -> None:
@@ -120,6 +126,7 @@ class Connection(asyncio.Protocol):
         """The last head, in case the next one repeats it."""
         self._strangers = 0
         """Heads that did not; after a few no template is kept."""
+        self.send: Callable[[bytes], None] = _into_the_void
         self._app = app
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[Request] = deque()
@@ -130,10 +137,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.send = self._transport.write
         self._app.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
+        self.send = _into_the_void
         self._queue.clear()
         self._app.disconnected(self)
         if self.relay is not None:
@@ -354,15 +363,15 @@ class Connection(asyncio.Protocol):
         request = self._queue.popleft()
         Life(handle(self._app, self, request))
 
-    def done(self, keep: bool) -> None:
-        """The answer under way is out. Called once per request, after its Record is closed."""
+    def done(self, keep: bool, now: float) -> None:
+        """The answer under way is out. Called once per request."""
         self.relay = None
         if self.lost:
             return
         if not keep:
             self._close()
             return
-        self.last_read = monotonic()
+        self.last_read = now
         if not self._full_since:
             self._proceed()
 
@@ -399,10 +408,6 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     # -- for the relay and the sweep --------------------------------------------------------------------------------
-
-    def send(self, data: bytes) -> None:
-        if not self.lost:
-            self._transport.write(data)
 
     def abort(self) -> None:
         if not self.lost:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from penstock.core.errors import InternalError, RequestError
 from penstock.core.record import Attempt
 from penstock.core.request import Request
-from penstock.gateway.answer import models_answer
+from penstock.gateway.answer import MODELS, models_answer
 from penstock.gateway.relay import Relay, client_left
-from penstock.telemetry.series import OTHER
 from penstock.wire.openai import Call, read_call
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock.gateway")
 
 MOST_ATTEMPTS = 3
+LONGEST_MODEL = 256
+"""Characters of a model's name that are kept in Records: clients choose it, up to the size of a body."""
 RETRIABLE = frozenset({"upstream_refused", "upstream_reset", "upstream_malformed", "connect_timeout"})
 """Failures before the commit point after which another engine may try: the first was not reached, or it dropped the
 connection. A timeout is not among them: the engine may still be at work on the first."""
@@ -33,8 +34,8 @@ async def handle(app: App, connection: Connection, request: Request) -> None:
             raise request.error
         relay.key = app.keys.authenticate(request)
         call = read_call(request)
-        relay.model = call.model or ""
-        models = models_answer(request, app.fleet.endpoints)
+        relay.model = (call.model or "")[:LONGEST_MODEL]
+        models = models_answer(request, app.fleet.endpoints) if request.path.startswith(MODELS) else None
         if models is not None:
             relay.answer(200, models)
         else:
@@ -58,18 +59,16 @@ async def _answer_from_engine(app: App, relay: Relay, request: Request, call: Ca
     """Tries engines until one answers. Raises what ends the request before its commit point; returns what ends it
     after."""
     fleet = app.fleet
-    route = app.meter.route(request.path)
     excluded: list[str] = []
     fresh = False
     while True:
-        engine = fleet.choose(call.model, excluded).endpoint.name
-        relay.engine = engine
-        row = app.meter.traffic(route, call.model or OTHER, engine)
-        fleet.lease(engine)
+        engine = relay.engine = fleet.choose(call.model, excluded)
+        in_flight = fleet.in_flight
+        in_flight[engine] += 1
         try:
-            failure = await relay.attempt(fleet.engine(engine), row, fresh=fresh, count_content=not call.reports_usage)
+            failure = await relay.attempt(fleet.engines[engine], app.meter, call, fresh)
         finally:
-            fleet.give_back(engine)
+            in_flight[engine] -= 1
         relay.attempts.append(
             Attempt(engine, relay.sent_at - request.received, relay.was_reused, "" if failure is None else failure.code)
         )

@@ -7,6 +7,7 @@ the framing leaves no room for one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from penstock.core.clock import monotonic
@@ -17,8 +18,10 @@ from penstock.core.request import Request
 from penstock.gateway.answer import connection_header, error_answer, json_answer, status_line
 from penstock.gateway.life import Wait
 from penstock.gateway.stream import EventStream, take_usage
-from penstock.telemetry.series import Row
+from penstock.telemetry.meter import Meter
+from penstock.telemetry.series import OTHER
 from penstock.wire import openai, sse
+from penstock.wire.openai import Call
 
 KEPT_FOR_USAGE = 256 * 1024
 """Bytes of a JSON answer kept to read its usage; of a longer one only the end is."""
@@ -31,7 +34,7 @@ def client_left() -> ClientLeft:
 class Client(Protocol):
     """The connection an answer goes to."""
 
-    def send(self, data: bytes) -> None: ...
+    send: Callable[[bytes], None]
 
     def abort(self) -> None: ...
 
@@ -41,15 +44,15 @@ class Relay:
 
     __slots__ = (
         "_attempt",
+        "_call",
         "_chunked",
         "_client",
-        "_count_content",
         "_exchange",
         "_json",
         "_kept",
         "_kept_size",
+        "_meter",
         "_paused",
-        "_row",
         "_stream",
         "attempts",
         "bytes_out",
@@ -100,8 +103,8 @@ class Relay:
         self.bytes_out = 0
         self._exchange: Exchange | None = None
         self._attempt: Wait[RequestError | None] | None = None
-        self._row: Row | None = None
-        self._count_content = False
+        self._meter: Meter | None = None
+        self._call: Call | None = None
         self._stream: EventStream | None = None
         self._paused = False
         self._chunked = False
@@ -116,12 +119,12 @@ class Relay:
 
     # -- steering, from handle and the sweep ------------------------------------------------------------------------
 
-    def attempt(self, engine: Engine, row: Row, *, fresh: bool, count_content: bool) -> Wait[RequestError | None]:
+    def attempt(self, engine: Engine, meter: Meter, call: Call, fresh: bool) -> Wait[RequestError | None]:
         """Sends the request; the result tells how that ended: None, or what went wrong."""
         attempt = self._attempt = Wait()
-        self._row = row
-        self._count_content = count_content
-        self.head_held = None
+        self._meter = meter
+        self._call = call
+        self.head_held = self._stream = None
         self.sent_at = self.last_at = monotonic()
         exchange = engine.send(self.request, self, self.request_id, fresh=fresh)
         if not attempt.done:
@@ -186,10 +189,12 @@ class Relay:
     def head(self, head: ResponseHead) -> None:
         self.head_held = head
         self.status = head.status
-        self.last_at = monotonic()
         if head.sse and not head.opaque:
-            assert self._row is not None  # set by `attempt`
-            self._stream = EventStream(self._row, count_content=self._count_content)
+            meter, call = self._meter, self._call
+            assert meter is not None  # set by `attempt`
+            assert call is not None
+            row = meter.traffic(meter.route(self.request.path), call.model or OTHER, self.engine)
+            self._stream = EventStream(row, count_content=not call.reports_usage)
 
     def data(self, piece: bytes, last: bool) -> None:
         now = monotonic()
@@ -233,16 +238,15 @@ class Relay:
             self._kept_size -= len(kept.pop(0))
 
     def end(self) -> None:
-        data = b"" if self.committed else self._commit(self._known_head(), b"")
+        held = self._stream.held if self._stream is not None else b""
+        data = b"" if self.committed else self._commit(self._known_head(), held)
+        self.bytes_out += len(held)
         if self._chunked and not self.ended:
-            held = self._stream.held if self._stream is not None else b""
             if held:
-                self.bytes_out += len(held)
                 data += b"%x\r\n%b\r\n" % (len(held), held)
             data += b"0\r\n\r\n"
-        elif self._stream is not None and self._stream.held:
-            data += self._stream.held
-            self.bytes_out += len(self._stream.held)
+        else:
+            data += held
         if data:
             self._client.send(data)
         self.ended = True

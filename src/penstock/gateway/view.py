@@ -6,7 +6,7 @@ from penstock.core.endpoint import Endpoint
 from penstock.core.engine import Engine
 from penstock.core.errors import BadRequest, Unavailable
 from penstock.gateway.answer import no_such_model
-from penstock.policy.route import Choice, choose
+from penstock.policy.route import choose
 
 RETRY_AFTER_S = 2.0
 """How soon a client may try again when an engine is starting: the order of a restart."""
@@ -23,6 +23,9 @@ class FleetView:
         self._turn = 0
         self.endpoints: tuple[Endpoint, ...] = ()
         self.in_flight: dict[str, int] = {}
+        """Requests under way per engine. Every count up is taken back (law 6)."""
+        self.engines: dict[str, Engine] = {}
+        """The client side of every engine that has an address."""
 
     def update(self, endpoints: tuple[Endpoint, ...]) -> None:
         """Takes the supervisor's new word over. Running requests keep the engine they have."""
@@ -39,6 +42,9 @@ class FleetView:
             if id(engine) not in kept:
                 engine.retire()
         self._engines = engines
+        self.engines = {name: engine for name, (_, engine) in engines.items()}
+        for name in engines:
+            self.in_flight.setdefault(name, 0)
         self.endpoints = endpoints
         self._ready = tuple(e for e in endpoints if e.ready and e.name in engines)
         by_model: dict[str, list[Endpoint]] = {}
@@ -50,8 +56,9 @@ class FleetView:
     def known_model(self, model: str) -> bool:
         return model in self._by_model
 
-    def choose(self, model: str | None, excluded: Collection[str]) -> Choice:
-        """Where a request for `model` goes. Without a model, any ready engine if they all serve one and the same.
+    def choose(self, model: str | None, excluded: Collection[str]) -> str:
+        """Name of the engine a request for `model` goes to. Without a model, any ready engine if they all serve one
+        and the same.
 
         Raises NotFound, BadRequest or Unavailable, each with what a client can do about it.
         """
@@ -64,12 +71,14 @@ class FleetView:
             candidates = self._by_model.get(model, ())
         if not candidates:
             raise self._nothing_ready(model)
+        if len(candidates) == 1 and not excluded:
+            return candidates[0].name
         self._turn += 1
         choice = choose(candidates, self.in_flight, excluded, self._turn)
         if choice is None:
             reason = "Every engine that serves this model has failed this request."
             raise Unavailable(reason, retry_after_s=RETRY_AFTER_S)
-        return choice
+        return choice.endpoint.name
 
     def _nothing_ready(self, model: str | None) -> Exception:
         waiting = [e for e in self.endpoints if not e.ready and (model is None or not e.models or model in e.models)]
@@ -82,13 +91,3 @@ class FleetView:
         """Whether an engine outside `excluded` could take the request."""
         candidates = self._ready if model is None else self._by_model.get(model, ())
         return any(e.name not in excluded for e in candidates)
-
-    def engine(self, name: str) -> Engine:
-        return self._engines[name][1]
-
-    def lease(self, name: str) -> None:
-        """Counts a request in. Every lease is given back (law 6)."""
-        self.in_flight[name] = self.in_flight.get(name, 0) + 1
-
-    def give_back(self, name: str) -> None:
-        self.in_flight[name] -= 1
