@@ -209,8 +209,7 @@ async def test_upgrade_with_a_chunked_body() -> None:
     [
         ("http://example.org/v1/a?x=/y", "/v1/a?x=/y"),
         ("HTTPS://example.org:8443/v1/a", "/v1/a"),
-        ("http://example.org", "/"),
-        ("http://example.org?x=/y", "/?x=/y"),
+        ("http://user@example.org/tokenize?x=http://y/", "/tokenize?x=http://y/"),
     ],
 )
 async def test_a_target_in_absolute_form_is_read_as_its_path(target: str, path: str) -> None:

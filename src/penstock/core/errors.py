@@ -15,8 +15,8 @@ PenstockError
     ├── ClientLeft          499   recorded, never sent
     ├── InternalError       500   internal_error
     ├── UpstreamFailed      502   upstream_refused | upstream_reset | upstream_malformed
-    ├── Unavailable         503   engine_unavailable | draining | overloaded
-    └── UpstreamTimeout     504   first_byte_timeout | stall_timeout | total_timeout | connect_timeout
+    ├── Unavailable         503   engine_unavailable | overloaded
+    └── UpstreamTimeout     504   first_byte_timeout | stall_timeout | total_timeout | connect_timeout | drain_timeout
 """
 
 

@@ -11,6 +11,7 @@ from penstock.core.request import Request
 from penstock.gateway.answer import MODELS, models_answer
 from penstock.gateway.relay import Relay, client_left
 from penstock.wire.openai import Call, read_call
+from penstock.wire.paths import check_path
 
 if TYPE_CHECKING:
     from penstock.gateway.app import App
@@ -21,9 +22,25 @@ log = logging.getLogger("penstock.gateway")
 MOST_ATTEMPTS = 3
 LONGEST_MODEL = 256
 """Characters of a model's name that are kept in Records: clients choose it, up to the size of a body."""
-RETRIABLE = frozenset({"upstream_refused", "upstream_reset", "upstream_malformed", "connect_timeout"})
-"""Failures before the commit point after which another engine may try: the first was not reached, or it dropped the
-connection. A timeout is not among them: the engine may still be at work on the first."""
+NOT_REACHED = frozenset({"upstream_refused", "connect_timeout"})
+"""The engine never saw the request: another may try, whatever the request does."""
+DROPPED = frozenset({"upstream_reset", "upstream_malformed"})
+"""The engine broke off before it answered: another may try what changes nothing by being done twice. A timeout is in
+neither set: the engine may still be at work."""
+REPEATABLE = frozenset(
+    {
+        b"/v1/chat/completions",
+        b"/v1/completions",
+        b"/v1/embeddings",
+        b"/v1/responses",
+        b"/v1/messages",
+        b"/v1/rerank",
+        b"/tokenize",
+        b"/detokenize",
+    }
+)
+"""POST endpoints that only compute. An upload or a batch is not sent twice."""
+SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
 async def handle(app: App, connection: Connection, request: Request) -> None:
@@ -33,9 +50,12 @@ async def handle(app: App, connection: Connection, request: Request) -> None:
         if request.error is not None:
             raise request.error
         relay.key = app.keys.authenticate(request)
+        path = request.path
+        if path[:4] != b"/v1/" or b"." in path or b"%" in path:
+            check_path(path)
         call = read_call(request)
         relay.model = (call.model or "")[:LONGEST_MODEL]
-        models = models_answer(request, app.fleet.endpoints) if request.path.startswith(MODELS) else None
+        models = models_answer(request, app.fleet.endpoints) if path.startswith(MODELS) else None
         if models is not None:
             relay.answer(200, models)
         else:
@@ -78,7 +98,7 @@ async def _answer_from_engine(app: App, relay: Relay, request: Request, call: Ca
             return client_left()
         if relay.committed:
             return failure
-        if failure.code not in RETRIABLE or len(relay.attempts) >= MOST_ATTEMPTS or app.draining:
+        if not retriable(failure, request) or len(relay.attempts) >= MOST_ATTEMPTS or app.draining:
             raise failure
         # A kept-alive connection may have been closed as we wrote: the same engine deserves a fresh one first.
         fresh = relay.was_reused
@@ -86,3 +106,10 @@ async def _answer_from_engine(app: App, relay: Relay, request: Request, call: Ca
             excluded.append(engine)
             if not fleet.has_other(call.model, excluded):
                 raise failure
+
+
+def retriable(failure: RequestError, request: Request) -> bool:
+    """Whether another attempt may be made after a failure before the commit point."""
+    if failure.code in NOT_REACHED:
+        return True
+    return failure.code in DROPPED and (request.method in SAFE or request.path in REPEATABLE)

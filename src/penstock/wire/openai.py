@@ -54,6 +54,8 @@ def read_call(request: Request) -> Call:
             field = where.rstrip("`") or None
             raise BadRequest(f"{field or 'body'}: {message}", param=field) from None
         except msgspec.DecodeError as error:
+            if not _says_json(request):
+                return NO_CALL  # JSON lines, a form: what it is, is the engine's business
             raise BadRequest(f"The body is not valid JSON: {error}") from None
         except UnicodeDecodeError:
             raise BadRequest("The body is not valid JSON: it is not UTF-8.") from None
@@ -64,6 +66,15 @@ def read_call(request: Request) -> Call:
     if body[:1].isspace() and body.lstrip()[:1] == b"{":
         return read_call_of(body.lstrip(), request)
     return NO_CALL
+
+
+def _says_json(request: Request) -> bool:
+    """Whether the request calls its body JSON; one that does not say is taken to."""
+    for line in request.headers:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-type":
+            return b"json" in value.lower() and b"jsonl" not in value.lower() and b"ndjson" not in value.lower()
+    return True
 
 
 def read_call_of(body: bytes, request: Request) -> Call:

@@ -1,0 +1,21 @@
+"""Which paths reach an engine. Engines also serve paths for their operators (metrics, slots, adapters, sleep); API
+clients are no operators."""
+
+import re
+
+from penstock.core.errors import BadRequest, NotFound
+
+BESIDE_V1 = frozenset({b"/tokenize", b"/detokenize"})
+ENCODED = re.compile(rb"%2e|%2f|%5c", re.IGNORECASE)
+
+
+def check_path(path: bytes) -> None:
+    """Raises NotFound for a path outside the API, BadRequest for one that an engine might read as another path."""
+    plain = ENCODED.sub(lambda found: bytes.fromhex(found[0][1:].decode()), path).replace(b"\\", b"/")
+    if any(segment in (b".", b"..") for segment in plain.split(b"/")):
+        raise BadRequest("The path has `.` or `..` segments; write it without.")
+    if not path.startswith(b"/v1/") and path not in BESIDE_V1:
+        shown = path.decode("latin-1")
+        raise NotFound(
+            f"{shown!r:.200} is not served; the API is below /v1/, with /tokenize and /detokenize beside it."
+        )
