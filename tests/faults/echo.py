@@ -66,7 +66,8 @@ async def echo(call: Call) -> None:
     elif path == "/v1/nothing":
         await call.send(b"HTTP/1.1 204 No Content\r\n" + HEADERS % b"text/plain" + b"\r\n")
     elif path == "/v1/teapot":
-        await respond(call, b"application/json", b'{"error":{"message":"no","type":"t","param":"p","code":"c"}}', b"418 !")
+        refusal = b'{"error":{"message":"no","type":"t","param":"p","code":"c"}}'
+        await respond(call, b"application/json", refusal, b"418 !")
     else:
         await respond(call, b"application/json", json.dumps(document(call.method, path)).encode())
 

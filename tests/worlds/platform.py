@@ -62,6 +62,16 @@ class Platform:
         path = self.folder / "access.log"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
+    async def so_far(self) -> int:
+        """How many requests have ended, once nothing runs and all of them are in the access log."""
+        async with asyncio.timeout(5):
+            while True:
+                running = await self.metric("penstock_requests_in_flight")
+                total = int(await self.metric("penstock_requests_total"))
+                if not running and total == len(self.records()):
+                    return total
+                await asyncio.sleep(0.02)
+
     async def ended(self, count: int) -> list[dict[str, Any]]:
         """The Records, once there are `count`. More are an error."""
         with contextlib.suppress(TimeoutError):
@@ -97,7 +107,7 @@ class Platform:
     async def metric_becomes(self, expected: float, sample: str, within: float = 5.0, **labels: str) -> None:
         """Workers enter what has ended a few times a second, so figures follow events with a short delay."""
         async with asyncio.timeout(within):
-            while await self.metric(sample, **labels) != expected:
+            while await self.metric(sample, **labels) != expected:  # noqa: ASYNC110 - another process's news
                 await asyncio.sleep(0.02)
 
     async def engine_is(self, state: str, index: int = 0, within: float = 20.0) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import pytest
 
 from tests.faults.upstream import DONE, MODEL, Call, Upstream, delta
 from tests.faults.world import CHAT, STREAM, until
-from tests.worlds.platform import Platform, engine, refused, up
+from tests.worlds.platform import ANY_PORT, Platform, engine, refused, up
 
 pytestmark = pytest.mark.anyio
 KEYS = ("key-one-0123456789abcdef", "key-two-0123456789abcdef")
@@ -228,14 +228,20 @@ async def test_sighup_lets_a_running_stream_finish(tmp_path: Path) -> None:
         assert (await running.aread()).endswith(delta("two") + DONE)
 
 
-async def test_tls(tmp_path: Path) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1, and its key."""
+    certificate, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
          "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=test", "-addext",
          "subjectAltName=IP:127.0.0.1"],
         check=True, capture_output=True,
     )  # fmt: skip
+    return certificate, key
+
+
+async def test_tls(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
     listen = {"port": 0, "tls": {"certificate": str(certificate), "key": str(key)}}
     async with Upstream() as far, up(tmp_path, {"engines": [engine(far)], "listen": listen}) as platform:
         assert platform.api.startswith("https://")
@@ -314,11 +320,9 @@ async def test_what_must_not_start_says_why_in_one_line(tmp_path: Path) -> None:
             ({"listen": {"port": 0, "tls": {"certificate": "/absent", "key": "/absent"}}}, "listen.tls"),
             ({"log": {"access": "/absent/log"}}, "log.access"),
         ]
+        sound = ANY_PORT | {"engines": [http]}
         ends = await asyncio.gather(
-            *(
-                refused(folder(tmp_path, str(n)), {"engines": [http], "listen": {"port": 0}, "admin": {"port": 0}} | case)
-                for n, (case, _) in enumerate(cases)
-            )
+            *(refused(folder(tmp_path, str(n)), sound | case) for n, (case, _) in enumerate(cases))
         )
     for (case, named), (code, said) in zip(cases, ends, strict=True):
         assert code == 2, (case, said)
