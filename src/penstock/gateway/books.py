@@ -41,7 +41,7 @@ def record_of(relay: Relay, epoch: float) -> Record:
     record = Record(
         relay.request_id.decode("ascii"),
         epoch + request.received,
-        method=request.method.decode("ascii"),
+        method=request.method.decode("latin-1"),
         path=request.path.decode("latin-1"),
         model=relay.model,
         engine=relay.engine,
