@@ -152,10 +152,8 @@ class App:
     # -- draining ---------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Lets running requests finish; their connections close after them, idle ones now."""
+        """Lets running requests finish and connections close after their next answer; the sweep closes idle ones."""
         self.draining = True
-        for connection in list(self.connections):
-            connection.close_if_idle()
 
     def abandon(self) -> None:
         """Ends what is still running when the drain bound is reached, each with its typed error."""

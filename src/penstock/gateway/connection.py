@@ -43,6 +43,9 @@ LONGEST_LENGTH = 18
 LONGEST_TEMPLATE = 4096
 UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 """Headers whose requests are always looked at in full."""
+LAST_CALL_S = 0.5
+"""How long a draining gateway keeps a connection without a request: a busy client's next one is then answered with
+`connection: close`, where closing at once would cut it off on its way."""
 PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close", b"upgrade", b"Upgrade"})
 
 
@@ -382,8 +385,6 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         if self._queue:
             asyncio.get_running_loop().call_soon(self._go_on)
-        elif self._app.draining and self._request is None and not self._head:
-            self._end()
         elif self._request is not None and self._request.expects_continue:
             self._transport.write(CONTINUE)
 
@@ -420,11 +421,6 @@ class Connection(asyncio.Protocol):
             Unavailable("The gateway has limits.connections open connections.", code="overloaded", retry_after_s=1.0)
         )
 
-    def close_if_idle(self) -> None:
-        """For draining: a connection without a request has nothing to wait for."""
-        if self.relay is None and self._request is None and not self._head and not self._queue and not self.lost:
-            self._end()
-
     def sweep(self, now: float) -> None:
         """Enforces the timeouts that belong to the connection. Called a few times a second."""
         if self._closing_at:
@@ -445,7 +441,7 @@ class Connection(asyncio.Protocol):
             if now - self._head_since > timeouts.head:
                 self._refuse(RequestTimeout(f"The request head took longer than timeouts.head ({timeouts.head:g} s)."))
         elif self._request is None:
-            if now - self.last_read > timeouts.idle:
+            if now - self.last_read > (min(timeouts.idle, LAST_CALL_S) if self._app.draining else timeouts.idle):
                 self._end()
         elif now - self.last_read > timeouts.body:
             reason = f"Nothing of the request body came for timeouts.body ({timeouts.body:g} s)."

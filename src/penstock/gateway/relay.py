@@ -103,8 +103,6 @@ class Relay:
         self.bytes_out = 0
         self._exchange: Exchange | None = None
         self._attempt: Wait[RequestError | None] | None = None
-        self._meter: Meter | None = None
-        self._call: Call | None = None
         self._stream: EventStream | None = None
         self._paused = False
         self._chunked = False
@@ -191,8 +189,6 @@ class Relay:
         self.status = head.status
         if head.sse and not head.opaque:
             meter, call = self._meter, self._call
-            assert meter is not None  # set by `attempt`
-            assert call is not None
             row = meter.traffic(meter.route(self.request.path), call.model or OTHER, self.engine)
             self._stream = EventStream(row, count_content=not call.reports_usage)
 

@@ -16,7 +16,7 @@ from penstock.wire import multipart
 BYTES_PER_TOKEN = 4
 """English text over a byte-pair vocabulary; used only where an engine reports nothing, and marked so."""
 
-USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
+OBJECT = re.compile(rb"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})")
 CONTENT = re.compile(rb'"(?:content|text|reasoning_content|reasoning|delta|arguments|partial_json)":\s*"[^"]')
 
 
@@ -119,14 +119,24 @@ def find_usage(text: bytes) -> Usage | None:
     end = len(text)
     while (at := text.rfind(b'"usage"', 0, end)) >= 0:
         end = at
-        if text[at - 1 : at] != b"\\" and (match := USAGE.match(text, at)) is not None:
+        if text[at - 1 : at] != b"\\" and (found := _object_after(text, at + 7)):
             try:
-                reported = _decode_usage(match[1])
+                reported = _decode_usage(found)
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue
             if reported != NOTHING_REPORTED:
                 return _usage(reported)
     return None
+
+
+def _object_after(text: bytes, at: int) -> bytes:
+    """The JSON object behind a key that ends at `at`, or b"". Numbers and small objects alone, as usage is."""
+    if text[at : at + 2] == b":{":
+        end = text.find(b"}", at) + 1
+        if end and text.find(b"{", at + 2, end) < 0:
+            return text[at + 1 : end]
+    match = OBJECT.match(text, at)
+    return match[1] if match is not None else b""
 
 
 def _usage(reported: _Reported) -> Usage:
