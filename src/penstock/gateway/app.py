@@ -19,7 +19,7 @@ from penstock.gateway.keys import Keys
 from penstock.gateway.relay import Relay
 from penstock.gateway.view import FleetView
 from penstock.telemetry.accesslog import RecordSink
-from penstock.telemetry.meter import ACCEPTED, CONNECTIONS, DROPPED, IN_FLIGHT, Meter
+from penstock.telemetry.meter import Meter
 from penstock.wire.heads import valid_request_id
 from penstock.wire.request_head import HeadReader
 
@@ -120,13 +120,13 @@ class App:
             connection.sweep(now)
 
     def _show_load(self) -> None:
-        process = self.meter.process
-        process[IN_FLIGHT] = len(self.running)
-        process[CONNECTIONS] = len(self.connections)
-        process[ACCEPTED] = self._accepted
-        process[DROPPED] = self.log.lost
+        meter = self.meter
+        meter.show_load(len(self.running), len(self.connections), self._accepted, self.log.lost)
         for engine, count in self.fleet.in_flight.items():
-            self.meter.engine_load(engine)[0] = count
+            meter.show_engine_load(engine, count)
+        for relay in self.running:
+            relay.mark(meter)
+        meter.flush()
 
     def _check(self, relay: Relay, connection: Connection, now: float) -> None:
         timeouts = self.timeouts
@@ -154,6 +154,10 @@ class App:
     def drain(self) -> None:
         """Lets running requests finish and connections close after their next answer; the sweep closes idle ones."""
         self.draining = True
+
+    def drained(self) -> bool:
+        """Whether no client has anything to wait for any more."""
+        return all(connection.settled for connection in self.connections)
 
     def abandon(self) -> None:
         """Ends what is still running when the drain bound is reached, each with its typed error."""

@@ -421,6 +421,11 @@ class Connection(asyncio.Protocol):
             Unavailable("The gateway has limits.connections open connections.", code="overloaded", retry_after_s=1.0)
         )
 
+    @property
+    def settled(self) -> bool:
+        """It is closing and the system has taken all of its answers; what is left is the client's goodbye."""
+        return self._closing_at > 0 and not self._transport.get_write_buffer_size()
+
     def sweep(self, now: float) -> None:
         """Enforces the timeouts that belong to the connection. Called a few times a second."""
         if self._closing_at:

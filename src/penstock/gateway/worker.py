@@ -117,7 +117,7 @@ class Worker:
             self._server.close()
         app.drain()
         end = monotonic() + app.timeouts.drain
-        while app.connections and monotonic() < end:  # noqa: ASYNC110 - an Event would cost every request
+        while not app.drained() and monotonic() < end:  # noqa: ASYNC110 - an Event would cost every request
             await asyncio.sleep(0.02)
         app.abandon()
         await asyncio.sleep(0.05)  # typed errors leave the socket buffers
