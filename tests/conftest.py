@@ -25,7 +25,7 @@ def model_path() -> Path:
     return Store(cache_folder(os.environ, Path.home()), sources(os.environ)).pull(DEFAULT, Silent()).path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """A port that nothing listens on now. Where the program can choose one itself, port 0 is better."""
 

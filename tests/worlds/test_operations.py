@@ -149,6 +149,29 @@ async def test_sigterm_drains_what_ends_in_time_and_ends_the_rest(tmp_path: Path
         await until(lambda: all(call.over for call in far.calls[1:]))
 
 
+async def test_sigterm_lets_a_slow_client_take_what_was_sent(tmp_path: Path) -> None:
+    size = 8_000_000
+
+    async def large(call: Call) -> None:
+        await call.send(b"HTTP/1.1 200 OK\r\ncontent-type: audio/wav\r\ncontent-length: %d\r\n\r\n" % size)
+        await call.send(b"x" * size)
+
+    async with Upstream(large) as far, up(tmp_path, {"engines": [engine(far)]}) as platform:
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+            await asyncio.to_thread(slow.connect, ("127.0.0.1", int(platform.api.rpartition(":")[2])))
+            await asyncio.to_thread(slow.sendall, b"GET /v1/files/f/content HTTP/1.1\r\nhost: g\r\n\r\n")
+            head = await asyncio.to_thread(slow.recv, 4096)
+            platform.process.send_signal(signal.SIGTERM)
+            await nothing_listens(platform.api)
+            taken = len(head.partition(b"\r\n\r\n")[2])
+            while piece := await asyncio.to_thread(slow.recv, 65_536):
+                taken += len(piece)
+            assert taken == size
+        assert await platform.process.wait() == 0
+        assert [record["outcome"] for record in platform.records()] == ["success"]
+
+
 async def nothing_listens(url: str) -> None:
     """Waits until new connections are refused."""
     port = int(url.rpartition(":")[2])
@@ -170,21 +193,32 @@ async def test_sighup_swaps_under_load_and_refuses_what_is_wrong(tmp_path: Path)
         statuses: list[int] = []
         stopping = asyncio.Event()
 
-        async def load() -> None:
+        async def load(client: httpx.AsyncClient) -> None:
+            statuses.append((await client.post("/v1/chat/completions", json=CHAT)).status_code)
+            statuses.append((await client.get("/v1/models")).status_code)
+
+        async def on_new_connections() -> None:
             while not stopping.is_set():
-                # A new connection each time: what is kept alive may close with the worker that held it.
                 async with platform.http() as client:
-                    statuses.append((await client.post("/v1/chat/completions", json=CHAT)).status_code)
-                    statuses.append((await client.get("/v1/models")).status_code)
+                    await load(client)
+
+        async def on_one_connection() -> None:
+            async with platform.http() as client:
+                while not stopping.is_set():
+                    await load(client)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(3):
-                group.create_task(load())
+                group.create_task(on_new_connections())
+                group.create_task(on_one_connection())
             await until(lambda: len(statuses) > 10)
-            [old] = platform.workers()
+            old = platform.workers()
+            for most in (8, 9):
+                await platform.reload(platform.config | {"limits": {"pipelined": most}}, taken=True)
             await platform.reload(platform.config | {"engines": [engine(two, "two")]}, taken=True)
-            await until(lambda: two.calls and old not in platform.workers())
-            [new] = platform.workers()
+            await until(lambda: two.calls and len(platform.workers()) == 1)
+            new = platform.workers()
+            assert new != old
             seen, done = len(one.calls), len(statuses)
 
             for wrong in (
@@ -201,7 +235,7 @@ async def test_sighup_swaps_under_load_and_refuses_what_is_wrong(tmp_path: Path)
             platform.process.send_signal(signal.SIGHUP)
             await platform.metric_becomes(before + 1, "penstock_config_reload_failures_total")
 
-            assert platform.workers() == [new]
+            assert platform.workers() == new
             await until(lambda: len(statuses) > done + 10)
             assert len(one.calls) == seen, "a refused config was used"
             stopping.set()
@@ -253,8 +287,9 @@ async def test_tls(tmp_path: Path) -> None:
             assert far.calls[-1].body == big
             async with client.stream("POST", "/v1/chat/completions", json=STREAM) as answer:
                 assert (await answer.aread()).endswith(DONE)
-        with pytest.raises(httpx.TransportError):
-            await platform.http().get("/v1/models")  # a stranger's certificate
+        async with platform.http() as stranger:
+            with pytest.raises(httpx.TransportError):
+                await stranger.get("/v1/models")
         port = int(platform.api.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /v1/models HTTP/1.1\r\nhost: g\r\n\r\n")
