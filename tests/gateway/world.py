@@ -100,6 +100,8 @@ class Wire:
     async def send(self, *pieces: bytes) -> None:
         """Each piece in a write of its own."""
         for piece in pieces:
+            if self.writer.is_closing():
+                raise ConnectionResetError("the gateway has left")
             self.writer.write(piece)
             await self.writer.drain()
 
@@ -115,7 +117,8 @@ class Wire:
     def reset(self) -> None:
         """A TCP reset, as a crashed process or a middlebox sends it."""
         raw = self.writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        if raw is not None:  # the gateway may have left first
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.writer.transport.abort()
 
     async def gone(self) -> None:
