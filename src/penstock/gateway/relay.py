@@ -53,6 +53,7 @@ class Relay:
         "_kept_size",
         "_meter",
         "_paused",
+        "_row",
         "_stream",
         "attempts",
         "bytes_out",
@@ -190,7 +191,8 @@ class Relay:
         if head.sse and not head.opaque:
             meter, call = self._meter, self._call
             row = meter.traffic(meter.route(self.request.path), call.model or OTHER, self.engine)
-            self._stream = EventStream(row, count_content=not call.reports_usage)
+            self._row = row
+            self._stream = EventStream(row.numbers, count_content=not call.reports_usage)
 
     def data(self, piece: bytes, last: bool) -> None:
         now = monotonic()
@@ -304,6 +306,11 @@ class Relay:
     @property
     def events(self) -> int:
         return self._stream.events if self._stream is not None else 0
+
+    def mark(self, meter: Meter) -> None:
+        """Has the numbers of a stream under way flushed with the rest."""
+        if self._stream is not None:
+            meter.mark(self._row)
 
     def fill(self, record: Record) -> None:
         """Writes what was measured into the Record."""

@@ -5,7 +5,6 @@ from bisect import bisect_left
 from penstock.core.record import Record, TokenSource, Usage
 from penstock.telemetry import buckets
 from penstock.telemetry.meter import BETWEEN, BETWEEN_SUM, EVENTS
-from penstock.telemetry.series import Row
 from penstock.wire import openai, sse
 
 SHORT = 64
@@ -14,12 +13,12 @@ USAGE_REACH = 4096
 
 
 class EventStream:
-    """What is known of one stream. `row`: where its inter-token latency and events are counted, in place."""
+    """What is known of one stream. `numbers`: the row where its inter-token latency and events are counted."""
 
     __slots__ = (
         "_count_content",
         "_last",
-        "_row",
+        "_numbers",
         "_usage_first",
         "content_events",
         "events",
@@ -29,8 +28,8 @@ class EventStream:
         "held",
     )
 
-    def __init__(self, row: Row, *, count_content: bool) -> None:
-        self._row = row
+    def __init__(self, numbers: list[float], *, count_content: bool) -> None:
+        self._numbers = numbers
         self._count_content = count_content
         self._last = b""
         self._usage_first: Usage | None = None
@@ -57,17 +56,17 @@ class EventStream:
 
     def passed(self, piece: bytes, gap: float | None) -> None:
         """Measures a piece on its way. `gap`: seconds since the piece before; None for the first."""
-        row = self._row
+        numbers = self._numbers
         events = sse.count_events(piece)
         self.events += events
-        row[EVENTS] += events
+        numbers[EVENTS] += events
         if self._count_content:
             self.content_events += openai.count_content(piece)
         if gap is None:
             self._usage_first = openai.find_usage(piece)
         else:
-            row[BETWEEN + bisect_left(buckets.TOKEN, gap)] += 1
-            row[BETWEEN_SUM] += gap
+            numbers[BETWEEN + bisect_left(buckets.TOKEN, gap)] += 1
+            numbers[BETWEEN_SUM] += gap
             self.gap_count += 1
             self.gap_sum += gap
             if gap > self.gap_max:

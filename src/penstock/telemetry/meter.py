@@ -40,11 +40,12 @@ BETWEEN_SUM = BETWEEN + len(buckets.TOKEN) + 1
 
 
 class Meter:
-    """A worker's metrics. `process` and the rows from `traffic` are written in place by the data path."""
+    """A worker's metrics. Rows from `traffic` are counted up in place by streams; `mark` and `flush` make it known."""
 
     def __init__(self, writer: SeriesWriter) -> None:
         self._writer = writer
-        self.process: Row = writer.row(PROCESS, ())
+        self.mark = writer.mark
+        self.flush = writer.flush
         self._traffic: dict[tuple[str, str, str], Row] = {}
         self._requests: dict[tuple[str, str, str, int, Outcome], Row] = {}
 
@@ -52,8 +53,18 @@ class Meter:
         """The label value of a path."""
         return ROUTES.get(path, OTHER)
 
-    def engine_load(self, engine: str) -> Row:
-        return self._writer.row(ENGINE_LOAD, (engine,))
+    def show_load(self, requests: int, connections: int, accepted: int, dropped: int) -> None:
+        """Sets what is true of the process now."""
+        row = self._writer.row(PROCESS, ())
+        numbers = row.numbers
+        numbers[IN_FLIGHT], numbers[CONNECTIONS] = requests, connections
+        numbers[ACCEPTED], numbers[DROPPED] = accepted, dropped
+        self.mark(row)
+
+    def show_engine_load(self, engine: str, requests: int) -> None:
+        row = self._writer.row(ENGINE_LOAD, (engine,))
+        row.numbers[0] = requests
+        self.mark(row)
 
     def traffic(self, route: str, model: str, engine: str) -> Row:
         key = (route, model, engine)
@@ -70,28 +81,31 @@ class Meter:
         if counted is None:
             labels = (route, model, record.engine, str(record.status), outcome.value)
             counted = self._requests[key] = self._writer.row(REQUESTS, labels)
-        counted[0] += 1
+        counted.numbers[0] += 1
         row = self.traffic(route, model, record.engine)
-        observe(row, DURATION, buckets.LATENCY, record.duration_s)
+        if not counted.marked:
+            self.mark(counted)
+        if not row.marked:
+            self.mark(row)
+        numbers = row.numbers
+        observe(numbers, DURATION, buckets.LATENCY, record.duration_s)
         if record.ttft_s is not None:
-            observe(row, FIRST_TOKEN, buckets.FIRST_TOKEN, record.ttft_s)
+            observe(numbers, FIRST_TOKEN, buckets.FIRST_TOKEN, record.ttft_s)
         if record.tpot_s is not None:
-            observe(row, PER_TOKEN, buckets.TOKEN, record.tpot_s)
+            observe(numbers, PER_TOKEN, buckets.TOKEN, record.tpot_s)
         if record.tokens_source is not TokenSource.NONE:
-            row[INPUT] += record.input_tokens
-            row[OUTPUT] += record.output_tokens
-            if record.cached_tokens:
-                row[CACHED] += record.cached_tokens
-            if record.reasoning_tokens:
-                row[REASONING] += record.reasoning_tokens
+            numbers[INPUT] += record.input_tokens
+            numbers[OUTPUT] += record.output_tokens
+            numbers[CACHED] += record.cached_tokens
+            numbers[REASONING] += record.reasoning_tokens
             if record.tokens_source is TokenSource.COUNTED:
-                row[COUNTED] += 1
-        row[BYTES_IN] += record.bytes_in
-        row[BYTES_OUT] += record.bytes_out
-        row[ATTEMPTS] += len(record.attempts)
+                numbers[COUNTED] += 1
+        numbers[BYTES_IN] += record.bytes_in
+        numbers[BYTES_OUT] += record.bytes_out
+        numbers[ATTEMPTS] += len(record.attempts)
 
 
-def observe(row: Row, at: int, bounds: tuple[float, ...], value: float) -> None:
+def observe(numbers: list[float], at: int, bounds: tuple[float, ...], value: float) -> None:
     """One observation of a histogram whose numbers begin at slot `at`: a bucket, and the sum after the last."""
-    row[at + bisect_left(bounds, value)] += 1
-    row[at + len(bounds) + 1] += value
+    numbers[at + bisect_left(bounds, value)] += 1
+    numbers[at + len(bounds) + 1] += value

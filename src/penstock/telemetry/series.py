@@ -1,6 +1,6 @@
 """Numbers of the catalogue in a file that a worker maps and the supervisor reads.
 
-One writer, no locks, nothing to flush: what a worker counted survives its death by `kill -9`. Layout: an 8-byte
+One writer, no locks: what a worker has flushed survives its death by `kill -9`. Layout: an 8-byte
 length of what is valid, then blocks of [4-byte length of key | key (JSON: sheet index, label values) | padding to 8 |
 float64 per slot]. The length is moved after a block is whole.
 """
@@ -9,6 +9,7 @@ import mmap
 import os
 import struct
 import tempfile
+from array import array
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -23,7 +24,25 @@ LABEL_VALUES = 1_000
 OTHER = "other"
 HEADER = 8
 
-Row: TypeAlias = "memoryview[float]"
+Block: TypeAlias = "memoryview[float]"
+
+
+class Row:
+    """The numbers of one label set in the worker. Written in place, then marked, then flushed with the others."""
+
+    __slots__ = ("_block", "marked", "numbers")
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+        self.numbers: list[float] = list(block)
+        self.marked = False
+        """Changed since the last flush."""
+
+    def flush(self) -> None:
+        self._block[:] = memoryview(array("d", self.numbers))
+        self.marked = False
+
+
 """float64 slots of one label set, writable in place."""
 
 
@@ -45,6 +64,7 @@ class SeriesWriter:
         self._sheets = {sheet.name: (index, sheet) for index, sheet in enumerate(sheets)}
         self._rows: dict[tuple[str, tuple[str, ...]], Row] = {}
         self._values: dict[tuple[str, int], set[str]] = {}
+        self._marked: list[Row] = []
         # The row that takes what no longer fits exists from the start.
         for sheet in sheets:
             self.row(sheet, (OTHER,) * len(sheet.labels))
@@ -56,6 +76,18 @@ class SeriesWriter:
         if row is None:
             row = self._rows[key] = self._make(sheet, self._bounded(sheet, labels))
         return row
+
+    def mark(self, row: Row) -> None:
+        """Notes that a row's numbers have changed."""
+        if not row.marked:
+            row.marked = True
+            self._marked.append(row)
+
+    def flush(self) -> None:
+        """Copies what changed into the file: one copy per row, however often it was counted up."""
+        for row in self._marked:
+            row.flush()
+        self._marked.clear()
 
     def _bounded(self, sheet: Sheet, labels: tuple[str, ...]) -> tuple[str, ...]:
         kept = []
@@ -82,7 +114,7 @@ class SeriesWriter:
         self._map[self._used + 4 : self._used + 4 + len(key)] = key
         self._used = end
         self._map[:HEADER] = struct.pack("<Q", end)
-        return self._doubles[start // 8 : end // 8]
+        return Row(self._doubles[start // 8 : end // 8])
 
 
 class SeriesReader:
@@ -93,9 +125,9 @@ class SeriesReader:
         self._doubles = memoryview(self._map).cast("d")
         self._sheets = sheets
         self._at = HEADER
-        self._rows: list[tuple[Sheet, tuple[str, ...], Row]] = []
+        self._rows: list[tuple[Sheet, tuple[str, ...], Block]] = []
 
-    def rows(self) -> Iterator[tuple[Sheet, tuple[str, ...], Row]]:
+    def rows(self) -> Iterator[tuple[Sheet, tuple[str, ...], Block]]:
         """Every (sheet, label values, numbers) written so far."""
         (valid,) = struct.unpack("<Q", self._map[:HEADER])
         while self._at < valid:
