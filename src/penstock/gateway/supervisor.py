@@ -305,7 +305,7 @@ class AdminServer(uvicorn.Server):
 
 async def settled(engines: list[Running]) -> None:
     """Waits until each engine answers or is known not to. Raises ConfigError for one that can never start."""
-    while any(engine.member.endpoint.state in UNDECIDED for engine in engines):
+    while any(engine.member.endpoint.state in UNDECIDED for engine in engines):  # noqa: ASYNC110 - seconds, not often
         await asyncio.sleep(0.02)
     for engine in engines:
         if engine.member.endpoint.state is EngineState.FAILED:
