@@ -25,6 +25,7 @@ OTHER = "other"
 HEADER = 8
 
 Block: TypeAlias = "memoryview[float]"
+"""float64 slots of one label set in the file."""
 
 
 class Row:
@@ -41,9 +42,6 @@ class Row:
     def flush(self) -> None:
         self._block[:] = memoryview(array("d", self.numbers))
         self.marked = False
-
-
-"""float64 slots of one label set, writable in place."""
 
 
 def create_file() -> int:
@@ -74,7 +72,10 @@ class SeriesWriter:
         key = (sheet.name, labels)
         row = self._rows.get(key)
         if row is None:
-            row = self._rows[key] = self._make(sheet, self._bounded(sheet, labels))
+            bounded = self._bounded(sheet, labels)
+            row = self._rows.get((sheet.name, bounded)) or self._make(sheet, bounded)
+            # Kept under what was written alone: values that fold are as many as there are clients with ideas.
+            self._rows[sheet.name, bounded] = row
         return row
 
     def mark(self, row: Row) -> None:
@@ -100,9 +101,6 @@ class SeriesWriter:
         return tuple(kept)
 
     def _make(self, sheet: Sheet, labels: tuple[str, ...]) -> Row:
-        existing = self._rows.get((sheet.name, labels))
-        if existing is not None:
-            return existing
         index, _ = self._sheets[sheet.name]
         key = msgspec.json.encode((index, labels))
         start = self._used + 4 + len(key)
