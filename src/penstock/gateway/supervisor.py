@@ -41,8 +41,8 @@ FIRST_RESPITE_S, LONGEST_RESPITE_S = 0.2, 10.0
 """Pause before a dead worker is replaced: doubled while workers keep dying young."""
 
 
-UNDECIDED = frozenset({EngineState.STOPPED, EngineState.STARTING, EngineState.WARMING})
-"""States of an engine on its way to its first word."""
+UNDECIDED = frozenset({EngineState.STOPPED, EngineState.STARTING, EngineState.WARMING, EngineState.RESTARTING})
+"""States of a new engine on its way to READY, FAILED or UNREACHABLE."""
 
 
 class Banner(msgspec.Struct, frozen=True):
