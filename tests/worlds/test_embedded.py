@@ -163,6 +163,31 @@ async def listen_to_whole(client: openai.AsyncOpenAI) -> object:
     return None
 
 
+async def test_a_reload_warms_the_new_engine_before_the_old_one_goes(platform: Platform) -> None:
+    before = await platform.so_far()
+    [old] = platform.children(CHILD)
+    async with platform.openai() as client:
+        running = await client.chat.completions.create(
+            model=MODEL, messages=MESSAGES, max_tokens=150, stream=True, extra_body={"ignore_eos": True}
+        )
+        await anext(aiter(running))
+        engine = {"kind": "llamacpp", "name": "local", "slots": 2}
+        await platform.reload(platform.config | {"engines": [engine]}, taken=True)
+        chat = await client.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=2)
+        assert chat.choices[0].message.content, "the new engine was not ready when it took over"
+        assert [part.choices[0].finish_reason async for part in running][-1] == "length"
+    await until(lambda: old not in platform.children(CHILD), within=10)
+    [new] = platform.children(CHILD)
+    assert (await platform.engine_is("ready"))["pid"] == new
+    assert [record["outcome"] for record in (await platform.ended(before + 2))[before:]] == ["success"] * 2
+
+    damaged = platform.folder / "damaged.gguf"
+    damaged.write_bytes(b"GGUF" + bytes(100))
+    wrong = {"engines": [{"kind": "llamacpp", "name": "local", "model": f"file:{damaged}"}]}
+    await platform.reload(platform.config | wrong, taken=False)
+    assert platform.children(CHILD) == [new]
+
+
 async def test_a_second_start_takes_under_five_seconds(platform: Platform, tmp_path: Path) -> None:
     # The better of two: the machine may be busy with other tests.
     took = []

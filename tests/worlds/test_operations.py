@@ -252,7 +252,7 @@ async def test_sighup_lets_a_running_stream_finish(tmp_path: Path) -> None:
         up(tmp_path, {"engines": [engine(one)]}) as platform,
         stream(platform) as running,
     ):
-        await platform.reload(platform.config | {"engines": [engine(two, "new")], "auth": {"keys": KEYS}}, taken=True)
+        await platform.reload(platform.config | {"engines": [engine(two)], "auth": {"keys": KEYS}}, taken=True)
         async with platform.http() as client, platform.openai(KEYS[1]) as keyed:
             refusal = await client.post("/v1/chat/completions", json=CHAT)
             assert (refusal.status_code, refusal.json()["error"]["code"]) == (401, "invalid_api_key")
