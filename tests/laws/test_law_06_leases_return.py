@@ -34,7 +34,7 @@ def test_nothing_stays_in_flight_after_the_last_request() -> None:
                 await perform(world, plays)
                 await world.quiet()
                 await world.until(lambda: not world.app.connections and not any(gauges(world).values()))
-                assert set(gauges(world)) >= {"engine1", "engine2", "requests", "connections"}
+                await world.until(lambda: set(gauges(world)) >= {"engine1", "engine2", "requests", "connections"})
 
             play(run)
 

@@ -30,6 +30,7 @@ class Books:
         for relay in ended:
             record = record_of(relay, epoch)
             model = record.model if self._known_model(record.model) else OTHER
+            relay.mark(meter)
             meter.finish(record, meter.route(relay.request.path), model)
             records.append(record)
             log.write(record)

@@ -17,14 +17,16 @@ class EventStream:
 
     __slots__ = (
         "_count_content",
+        "_events_told",
+        "_gap_sum_told",
         "_last",
         "_numbers",
         "_usage_first",
         "content_events",
         "events",
+        "flowing",
         "gap_count",
         "gap_max",
-        "gap_sum",
         "held",
     )
 
@@ -37,8 +39,11 @@ class EventStream:
         """An unfinished line, kept back so that an event of ours never lands inside one of the engine's."""
         self.events = 0
         self.content_events = 0
+        self._events_told = 0
+        self._gap_sum_told = 0.0
+        self.flowing = False
+        """Its head and first piece have gone out, in chunks."""
         self.gap_count = 0
-        self.gap_sum = 0.0
         self.gap_max = 0.0
 
     @property
@@ -56,30 +61,32 @@ class EventStream:
 
     def passed(self, piece: bytes, gap: float | None) -> None:
         """Measures a piece on its way. `gap`: seconds since the piece before; None for the first."""
-        numbers = self._numbers
-        events = sse.count_events(piece)
-        self.events += events
-        numbers[EVENTS] += events
+        self.events += piece.count(b"\ndata:") + piece.startswith(b"data:")
         if self._count_content:
             self.content_events += openai.count_content(piece)
         if gap is None:
             self._usage_first = openai.find_usage(piece)
         else:
-            numbers[BETWEEN + bisect_left(buckets.TOKEN, gap)] += 1
-            numbers[BETWEEN_SUM] += gap
+            self._numbers[BETWEEN + bisect_left(buckets.TOKEN, gap)] += 1
             self.gap_count += 1
-            self.gap_sum += gap
             if gap > self.gap_max:
                 self.gap_max = gap
         if len(piece) < SHORT and self._last:
             piece = self._last[-USAGE_REACH:] + piece
         self._last = piece
 
+    def tally(self, gap_sum: float) -> None:
+        """Brings the sums in the row up to date. `gap_sum`: seconds from the first piece to the last so far."""
+        numbers = self._numbers
+        numbers[EVENTS] += self.events - self._events_told
+        numbers[BETWEEN_SUM] += gap_sum - self._gap_sum_told
+        self._events_told, self._gap_sum_told = self.events, gap_sum
+
     def fill(self, record: Record, request_bytes: int, first_to_last_s: float) -> None:
         """Writes what was measured into the Record."""
         record.stream = True
         record.events = self.events
-        record.itl_count, record.itl_sum_s, record.itl_max_s = self.gap_count, self.gap_sum, self.gap_max
+        record.itl_count, record.itl_sum_s, record.itl_max_s = self.gap_count, first_to_last_s, self.gap_max
         usage = openai.merge(self._usage_first, openai.find_usage(self._last))
         if usage is not None:
             take_usage(record, usage)

@@ -173,6 +173,9 @@ def merge(first: Usage | None, last: Usage | None) -> Usage | None:
 
 def count_content(piece: bytes) -> int:
     """Stream events of a piece that carry text: about one token each on vLLM, SGLang and llama.cpp."""
+    found = piece.count(b'"content":"')
+    if found and b'"content":""' not in piece and b"reasoning" not in piece:
+        return found
     return len(CONTENT.findall(piece))
 
 

@@ -39,12 +39,18 @@ class Upstream(asyncio.Protocol):
         "_pool",
         "_sse",
         "_surplus",
+        "_whole",
         "lost",
+        "on_body",
         "transport",
     )
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._pieces: list[bytes] = []
+        self._whole = 0
+        self.on_body = self._pieces.append
+        """For httptools: pieces of the body, framing removed. No call of ours per piece."""
         self._parser = httptools.HttpResponseParser(self)
         self._exchange: HttpExchange | None = None
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
@@ -53,7 +59,6 @@ class Upstream(asyncio.Protocol):
 
     def _clear(self) -> None:
         self._headers: Headers = []
-        self._pieces: list[bytes] = []
         self._head: ResponseHead | None = None
         self._head_size = 0
         self._head_sent = self._done = self._surplus = self._framed = self._sse = self._opaque = False
@@ -100,7 +105,11 @@ class Upstream(asyncio.Protocol):
                     self._fail(UpstreamFailed(reason, code="upstream_malformed"))
                 return
             self._surplus = True
-        self._push(exchange)
+        pieces = self._pieces
+        if self._head_sent and not self._done and len(pieces) == 1:
+            exchange.sink.data(pieces.pop(), False)  # the middle of a stream: most reads there are
+        else:
+            self._push(exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -109,7 +118,8 @@ class Upstream(asyncio.Protocol):
         if exchange is None:
             return
         if self._head is not None and not self._framed and exc is None:
-            self._done = self._surplus = True  # the body ends with the connection (RFC 9112, 6.3)
+            self._surplus = True  # the body ends with the connection (RFC 9112, 6.3)
+            self._finish()
             self._push(exchange)
             return
         self._fail(
@@ -165,11 +175,8 @@ class Upstream(asyncio.Protocol):
         )
         if self._exchange is not None and self._exchange.head_only:
             # llhttp cannot be told that no body follows; the connection is not used again.
-            self._done = self._surplus = True
-
-    def on_body(self, body: bytes) -> None:
-        if not self._done:
-            self._pieces.append(body)
+            self._surplus = True
+            self._finish()
 
     def on_message_complete(self) -> None:
         if self._head is None:
@@ -177,7 +184,13 @@ class Upstream(asyncio.Protocol):
             self._headers, self._length, self._connection = [], None, b""
             self._framed = self._sse = self._opaque = False
         else:
+            self._finish()
+
+    def _finish(self) -> None:
+        """The answer is whole. Pieces that come after it in the same read belong to nobody."""
+        if not self._done:
             self._done = True
+            self._whole = len(self._pieces)
 
     # -- onwards ----------------------------------------------------------------------------------------------------
 
@@ -191,7 +204,8 @@ class Upstream(asyncio.Protocol):
         if not self._head_sent:
             self._head_sent = True
             sink.head(self._head)
-        pieces = self._pieces
+        pieces = self._pieces[: self._whole] if done else self._pieces[:]
+        self._pieces.clear()
         if done:
             self._exchange = None
             reusable = self._keep_alive and not self._surplus and not self.lost
@@ -206,7 +220,6 @@ class Upstream(asyncio.Protocol):
                 sink.data(pieces[0] if len(pieces) == 1 else b"".join(pieces), True)
             sink.end()
         elif pieces:
-            self._pieces = []
             sink.data(pieces[0] if len(pieces) == 1 else b"".join(pieces), False)
 
     def _fail(self, error: RequestError) -> None:
