@@ -65,6 +65,14 @@ def response(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+async def until(holds: Callable[[], object], within: float = PATIENCE_S) -> None:
+    """Waits for a condition. Fails when it does not come to hold."""
+    end = monotonic() + within
+    while not holds():
+        assert monotonic() < end, "the condition did not come to hold"
+        await asyncio.sleep(0.002)
+
+
 class Truncated(Exception):
     """The connection ended inside an answer."""
 
@@ -494,10 +502,7 @@ class World:
 
     async def until(self, holds: Callable[[], object], within: float = PATIENCE_S) -> None:
         """Waits for a condition. Fails when it does not come to hold."""
-        end = monotonic() + within
-        while not holds():
-            assert monotonic() < end, "the condition did not come to hold"
-            await asyncio.sleep(0.002)
+        await until(holds, within)
 
     @property
     def idle_upstream(self) -> int:
