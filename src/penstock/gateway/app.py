@@ -26,7 +26,7 @@ from penstock.wire.request_head import HeadReader
 if TYPE_CHECKING:
     from penstock.gateway.connection import Connection
 
-MOST_UNBOOKED = 256
+MOST_UNBOOKED = 64
 """Ended requests that may wait to be booked; they hold on to what is needed to read their usage."""
 
 
@@ -94,6 +94,7 @@ class App:
     def close(self, connection: Connection, relay: Relay) -> None:
         """Ends a request: it will be booked, and its connection goes on to the next."""
         now = relay.ended_at = monotonic()
+        relay.request.body = b""  # its size is known; booking needs no more
         del self.running[relay]
         self._ended.append(relay)
         if len(self._ended) >= MOST_UNBOOKED:

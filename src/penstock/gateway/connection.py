@@ -167,9 +167,14 @@ class Connection(asyncio.Protocol):
                 data = self._read_chunks(data)
         if self._queue and self.relay is None and not self._full_since:
             self._next()
-        if len(self._queue) > self._app.limits.pipelined and self._reading:
+        if self._reading and self._queue_is_full():
             self._reading = False
             self._transport.pause_reading()
+
+    def _queue_is_full(self) -> bool:
+        """Whether the requests that wait behind the one served are too many, or too much to hold."""
+        queue, limits = self._queue, self._app.limits
+        return len(queue) > limits.pipelined or (len(queue) > 1 and sum(r.bytes_in for r in queue) > limits.body_bytes)
 
     def _read_head(self, data: bytes) -> bytes:
         """Takes a head and what there is of its body from `data`; returns the bytes after them."""
@@ -380,7 +385,7 @@ class Connection(asyncio.Protocol):
 
     def _proceed(self) -> None:
         """Goes on to the next request. A client that takes no bytes gets no further answers until it does."""
-        if not self._reading and len(self._queue) <= self._app.limits.pipelined:
+        if not self._reading and not self._queue_is_full():
             self._reading = True
             self._transport.resume_reading()
         if self._queue:

@@ -329,7 +329,7 @@ class Relay:
         if self._stream is not None:
             if self.first_at:
                 record.ttft_s = self.first_at - self.request.received
-            self._stream.fill(record, len(self.request.body), self.last_at - self.first_at)
+            self._stream.fill(record, self.request.bytes_in, self.last_at - self.first_at)
         elif self._kept:
             usage = openai.find_usage(self._kept[0] if len(self._kept) == 1 else b"".join(self._kept))
             if usage is not None:

@@ -30,6 +30,8 @@ from penstock.telemetry.catalogue import SHEETS
 from penstock.telemetry.meter import Meter
 from penstock.telemetry.series import SeriesWriter
 
+log = logging.getLogger("penstock.worker")
+
 SWEEP_S = 0.1
 """How often timeouts are looked at and log lines handed on."""
 
@@ -110,7 +112,11 @@ class Worker:
     async def _sweep(self, app: App) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            app.sweep(monotonic())
+            try:
+                app.sweep(monotonic())
+            except Exception:
+                # Without the sweep there are no timeouts: one fault in it must not end it.
+                log.exception("the sweep failed; it goes on")
 
     async def _drain(self, app: App) -> None:
         if self._server is not None:
