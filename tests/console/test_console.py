@@ -56,7 +56,7 @@ def test_problems_only(console, visit):
 
 
 def test_playground_streams_and_remembers(console, visit, api):
-    api.pause_s = 0.02
+    api.pause_s = 0.08
     page = visit(console)
     page.get_by_role("option", name="Qwen3-8B", exact=True).wait_for(state="attached")
     page.get_by_label("Model", exact=True).select_option("Qwen3-8B")
