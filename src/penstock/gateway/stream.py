@@ -61,7 +61,7 @@ class EventStream:
 
     def passed(self, piece: bytes, gap: float | None) -> None:
         """Measures a piece on its way. `gap`: seconds since the piece before; None for the first."""
-        self.events += piece.count(b"\ndata:") + piece.startswith(b"data:")
+        self.events += sse.count_events(piece)
         if self._count_content:
             self.content_events += openai.count_content(piece)
         if gap is None:
