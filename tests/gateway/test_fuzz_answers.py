@@ -135,8 +135,9 @@ def test_mutated_answers_are_refused_told_or_broken_off() -> None:
                     if answer is not None and answer.body != b"{}":
                         assert len(numbers_in(answer)) == 1
                         assert 0 not in numbers_in(answer), "the damaged answer never reaches another request"
-                connections = [number for number, n in used if n != 0]
-                assert used[0][0] not in connections, "the connection that gave garbage is not used again"
+                if first is None or 0 not in numbers_in(first):
+                    connections = [number for number, n in used if n != 0]
+                    assert used[0][0] not in connections, "the connection that gave garbage is not used again"
                 await world.quiet()
 
             play(run)

@@ -4,6 +4,9 @@ An engine pushes an answer into a `Sink` from its own socket callback, so a chun
 wake-up. The gateway steers the answer through the `Exchange` it got back.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from typing import Protocol
 
 from penstock.core.errors import RequestError
@@ -37,11 +40,30 @@ class ResponseHead:
         """No body follows, whatever the declared length: HEAD, 204, 304."""
 
 
+class Flow:
+    """A way through for the middle of an event stream: chunks that hold whole events go on with their framing.
+
+    The engine client calls `send` and notes chunk and arrival, which is all that is done per chunk; the sink that lent
+    the flow counts what was noted when it next needs to know.
+    """
+
+    __slots__ = ("arrivals", "chunks", "send")
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self.send = send
+        self.chunks: list[bytes] = []
+        self.arrivals: list[float] = []
+        """Monotonic seconds, one per chunk."""
+
+
 class Sink(Protocol):
     """Takes an answer: `head` once, `data` any number of times, then exactly one of `end` or `failed`.
 
     After `Exchange.cancel()` nothing more is called.
     """
+
+    flow: Flow | None
+    """Where the middle of a stream may go instead of `data`; told anew after each `data`."""
 
     def head(self, head: ResponseHead) -> None: ...
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from penstock.core.clock import monotonic
-from penstock.core.engine import Engine, Exchange, ResponseHead
+from penstock.core.engine import Engine, Exchange, Flow, ResponseHead
 from penstock.core.errors import ClientLeft, RequestError
 from penstock.core.record import Attempt, Record
 from penstock.core.request import Request
@@ -21,6 +21,7 @@ from penstock.gateway.stream import EventStream, take_usage
 from penstock.telemetry.meter import Meter
 from penstock.telemetry.series import OTHER
 from penstock.wire import openai, sse
+from penstock.wire.chunks import payload_bytes
 from penstock.wire.openai import Call
 
 KEPT_FOR_USAGE = 256 * 1024
@@ -63,6 +64,7 @@ class Relay:
         "engine",
         "failure",
         "first_at",
+        "flow",
         "head_held",
         "heard_at",
         "keep",
@@ -102,6 +104,7 @@ class Relay:
         self.heard_at = 0.0
         """Last heartbeat sent to the client."""
         self.bytes_out = 0
+        self.flow: Flow | None = None
         self._exchange: Exchange | None = None
         self._attempt: Wait[RequestError | None] | None = None
         self._stream: EventStream | None = None
@@ -190,24 +193,19 @@ class Relay:
         self.status = head.status
         if head.sse and not head.opaque:
             meter, call = self._meter, self._call
-            row = meter.traffic(meter.route(self.request.path), call.model or OTHER, self.engine)
-            self._row = row
-            self._stream = EventStream(row.numbers, count_content=not call.reports_usage)
+            traffic = meter.traffic(meter.route(self.request.path), call.model or OTHER, self.engine)
+            self._row = traffic.row
+            self._stream = EventStream(self._client.send, traffic, count_content=not call.reports_usage)
 
     def data(self, piece: bytes, last: bool) -> None:
         now = monotonic()
         stream = self._stream
-        if stream is not None and stream.flowing and not last and not stream.held and piece.endswith(b"\n"):
-            # The middle of a stream, which is most of what a gateway does.
-            stream.passed(piece, now - self.last_at)
-            self.last_at = now
-            self.bytes_out += len(piece)
-            self._client.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-            return
         first = not self.first_at
         if stream is not None:
+            self.settle_flow()
             if stream.held or not piece.endswith(b"\n"):
                 piece = stream.whole_lines(piece, last=last)
+                self.flow = None
                 if not piece:
                     self.last_at = now
                     return
@@ -223,11 +221,18 @@ class Relay:
         if self._chunked:
             data += b"%x\r\n%b\r\n0\r\n\r\n" % (len(piece), piece) if last else b"%x\r\n%b\r\n" % (len(piece), piece)
             self.ended = last
-            if stream is not None:
-                stream.flowing = True
+            if stream is not None and not stream.held:
+                self.flow = stream
         else:
             data += piece
         self._client.send(data)
+
+    def settle_flow(self) -> None:
+        """Counts what has flowed through since the last look."""
+        stream = self._stream
+        if stream is not None and stream.chunks:
+            self.bytes_out += payload_bytes(stream.chunks)
+            self.last_at = stream.flowed(self.last_at)
 
     def _known_head(self) -> ResponseHead:
         assert self.head_held is not None  # the engine pushes `head` first
@@ -265,6 +270,7 @@ class Relay:
         if self.committed and not self.ended:
             self.ended = True
             if self._chunked and self._stream is not None:
+                self.settle_flow()
                 body = openai.error_body(error, anthropic=self.request.path.startswith(b"/v1/messages"))
                 event = sse.error_event(body, mid_event=not self._stream.between_events)
                 self._client.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(event), event))
@@ -319,11 +325,13 @@ class Relay:
     def mark(self, meter: Meter) -> None:
         """Has the numbers of a stream flushed with the rest."""
         if self._stream is not None:
+            self.settle_flow()
             self._stream.tally(self.last_at - self.first_at)
             meter.mark(self._row)
 
     def fill(self, record: Record) -> None:
         """Writes what was measured into the Record."""
+        self.settle_flow()
         record.status = self.status
         record.bytes_out = self.bytes_out
         if self._stream is not None:

@@ -1,10 +1,11 @@
 """An event stream as it passes: whole lines go on, events are counted, gaps are timed. No event is parsed."""
 
-from bisect import bisect_left
+from collections.abc import Callable
+from operator import sub
 
+from penstock.core.engine import Flow
 from penstock.core.record import Record, TokenSource, Usage
-from penstock.telemetry import buckets
-from penstock.telemetry.meter import BETWEEN, BETWEEN_SUM, EVENTS
+from penstock.telemetry.meter import BETWEEN_SUM, EVENTS, Traffic
 from penstock.wire import openai, sse
 
 SHORT = 64
@@ -12,28 +13,29 @@ SHORT = 64
 USAGE_REACH = 4096
 
 
-class EventStream:
-    """What is known of one stream. `numbers`: the row where its inter-token latency and events are counted."""
+class EventStream(Flow):
+    """What is known of one stream. `traffic`: where its inter-token latency and events are counted."""
 
     __slots__ = (
-        "_count_content",
         "_events_told",
         "_gap_sum_told",
-        "_last",
-        "_numbers",
+        "_traffic",
         "_usage_first",
         "content_events",
+        "count_content",
         "events",
-        "flowing",
         "gap_count",
         "gap_max",
         "held",
+        "last",
     )
 
-    def __init__(self, numbers: list[float], *, count_content: bool) -> None:
-        self._numbers = numbers
-        self._count_content = count_content
-        self._last = b""
+    def __init__(self, send: Callable[[bytes], None], traffic: Traffic, *, count_content: bool) -> None:
+        super().__init__(send)
+        self._traffic = traffic
+        self.count_content = count_content
+        self.last = b""
+        """The last piece passed, with what precedes it where it is short."""
         self._usage_first: Usage | None = None
         self.held = b""
         """An unfinished line, kept back so that an event of ours never lands inside one of the engine's."""
@@ -41,15 +43,13 @@ class EventStream:
         self.content_events = 0
         self._events_told = 0
         self._gap_sum_told = 0.0
-        self.flowing = False
-        """Its head and first piece have gone out, in chunks."""
         self.gap_count = 0
         self.gap_max = 0.0
 
     @property
     def between_events(self) -> bool:
         """Whether what has passed ends with a whole event."""
-        return not self._last or self._last.endswith((b"\n\n", b"\r\n\r\n"))
+        return not self.last or self.last.endswith((b"\n\n", b"\r\n\r\n", b"\n\n\r\n"))
 
     def whole_lines(self, piece: bytes, *, last: bool) -> bytes:
         """What may pass now, of what was held and what has come."""
@@ -62,22 +62,40 @@ class EventStream:
     def passed(self, piece: bytes, gap: float | None) -> None:
         """Measures a piece on its way. `gap`: seconds since the piece before; None for the first."""
         self.events += sse.count_events(piece)
-        if self._count_content:
+        if self.count_content:
             self.content_events += openai.count_content(piece)
         if gap is None:
             self._usage_first = openai.find_usage(piece)
         else:
-            self._numbers[BETWEEN + bisect_left(buckets.TOKEN, gap)] += 1
+            self._traffic.gaps.append(gap)
             self.gap_count += 1
             if gap > self.gap_max:
                 self.gap_max = gap
-        if len(piece) < SHORT and self._last:
-            piece = self._last[-USAGE_REACH:] + piece
-        self._last = piece
+        if len(piece) < SHORT and self.last:
+            piece = self.last[-USAGE_REACH:] + piece
+        self.last = piece
+
+    def flowed(self, last_at: float) -> float:
+        """Measures the chunks that were noted, and forgets them. `last_at`: arrival of the piece before; returns that
+        of the last."""
+        arrivals, chunks = self.arrivals, self.chunks
+        gaps = list(map(sub, arrivals, [last_at, *arrivals]))
+        self._traffic.gaps += gaps
+        self.gap_count += len(gaps)
+        self.gap_max = max(self.gap_max, *gaps)
+        last_at = arrivals[-1]
+        flowed = b"".join(chunks)
+        self.events += flowed.count(b"\ndata:")  # a chunk's head ends with a line feed
+        if self.count_content:
+            self.content_events += openai.count_content(flowed)
+        self.last = chunks[-1]
+        arrivals.clear()
+        chunks.clear()
+        return last_at
 
     def tally(self, gap_sum: float) -> None:
-        """Brings the sums in the row up to date. `gap_sum`: seconds from the first piece to the last so far."""
-        numbers = self._numbers
+        """Brings the row up to date. `gap_sum`: seconds from the first piece to the last so far."""
+        numbers = self._traffic.row.numbers
         numbers[EVENTS] += self.events - self._events_told
         numbers[BETWEEN_SUM] += gap_sum - self._gap_sum_told
         self._events_told, self._gap_sum_told = self.events, gap_sum
@@ -87,11 +105,11 @@ class EventStream:
         record.stream = True
         record.events = self.events
         record.itl_count, record.itl_sum_s, record.itl_max_s = self.gap_count, first_to_last_s, self.gap_max
-        usage = openai.merge(self._usage_first, openai.find_usage(self._last))
+        usage = openai.merge(self._usage_first, openai.find_usage(self.last))
         if usage is not None:
             take_usage(record, usage)
         # Content is not counted where usage was promised; a stream that ended before it still spent tokens.
-        elif counted := self.content_events if self._count_content else self.events:
+        elif counted := self.content_events if self.count_content else self.events:
             record.tokens_source = TokenSource.COUNTED
             record.input_tokens = request_bytes // openai.BYTES_PER_TOKEN
             record.output_tokens = counted

@@ -1,6 +1,6 @@
 """Record -> series: the one place that fills request metrics."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 from penstock.core.record import Outcome, Record, TokenSource
 from penstock.telemetry import buckets
@@ -39,14 +39,36 @@ DROPPED = PROCESS.offset("penstock_access_log_dropped")
 BETWEEN_SUM = BETWEEN + len(buckets.TOKEN) + 1
 
 
+class Traffic:
+    """The numbers of one (route, model, engine), and inter-token latencies that are still to be counted there."""
+
+    __slots__ = ("gaps", "row")
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+        self.gaps: list[float] = []
+        """Seconds, in any order."""
+
+    def count_gaps(self) -> None:
+        """Puts the gaps into their buckets: sorted once, since many streams share a histogram."""
+        gaps, numbers = self.gaps, self.row.numbers
+        gaps.sort()
+        below = 0
+        for slot, bound in enumerate(buckets.TOKEN, BETWEEN):
+            within = bisect_right(gaps, bound, below)
+            numbers[slot] += within - below
+            below = within
+        numbers[BETWEEN + len(buckets.TOKEN)] += len(gaps) - below
+        gaps.clear()
+
+
 class Meter:
-    """A worker's metrics. Rows from `traffic` are counted up in place by streams; `mark` and `flush` make it known."""
+    """A worker's metrics. Streams count up their Traffic in place; `mark` and `flush` make it known."""
 
     def __init__(self, writer: SeriesWriter) -> None:
         self._writer = writer
         self.mark = writer.mark
-        self.flush = writer.flush
-        self._traffic: dict[tuple[str, str, str], Row] = {}
+        self._traffic: dict[tuple[str, str, str], Traffic] = {}
         self._requests: dict[tuple[str, str, str, int, Outcome], Row] = {}
 
     def route(self, path: bytes) -> str:
@@ -66,12 +88,19 @@ class Meter:
         row.numbers[0] = requests
         self.mark(row)
 
-    def traffic(self, route: str, model: str, engine: str) -> Row:
+    def traffic(self, route: str, model: str, engine: str) -> Traffic:
         key = (route, model, engine)
-        row = self._traffic.get(key)
-        if row is None:
-            row = self._traffic[key] = self._writer.row(TRAFFIC, key)
-        return row
+        traffic = self._traffic.get(key)
+        if traffic is None:
+            traffic = self._traffic[key] = Traffic(self._writer.row(TRAFFIC, key))
+        return traffic
+
+    def flush(self) -> None:
+        for traffic in self._traffic.values():
+            if traffic.gaps:
+                traffic.count_gaps()
+                self.mark(traffic.row)
+        self._writer.flush()
 
     def finish(self, record: Record, route: str, model: str) -> None:
         """Counts one ended request. `model`: its label value, a model of the fleet or `other`."""
@@ -82,7 +111,7 @@ class Meter:
             labels = (route, model, record.engine, str(record.status), outcome.value)
             counted = self._requests[key] = self._writer.row(REQUESTS, labels)
         counted.numbers[0] += 1
-        row = self.traffic(route, model, record.engine)
+        row = self.traffic(route, model, record.engine).row
         if not counted.marked:
             self.mark(counted)
         if not row.marked:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from penstock.core.engine import ResponseHead
+from penstock.core.clock import monotonic
+from penstock.core.engine import Flow, ResponseHead
 from penstock.core.errors import RequestError, UpstreamFailed
 from penstock.core.request import Headers
+from penstock.wire.chunks import CHUNKS
 from penstock.wire.heads import READ_OF_RESPONSE, without
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 LONGEST_HEAD = 256 * 1024
 NO_BODY = frozenset({204, 304})
+END_OF_EVENTS = b"\n\n\r\n"
+"""How a chunk ends whose payload is whole events with plain line feeds."""
 
 
 class Upstream(asyncio.Protocol):
@@ -26,6 +30,7 @@ class Upstream(asyncio.Protocol):
         "_connection",
         "_done",
         "_exchange",
+        "_flow",
         "_framed",
         "_head",
         "_head_sent",
@@ -33,6 +38,7 @@ class Upstream(asyncio.Protocol):
         "_headers",
         "_keep_alive",
         "_length",
+        "_mid_chunk",
         "_opaque",
         "_parser",
         "_pieces",
@@ -63,6 +69,8 @@ class Upstream(asyncio.Protocol):
         self._head_size = 0
         self._head_sent = self._done = self._surplus = self._framed = self._sse = self._opaque = False
         self._keep_alive = False
+        self._flow: Flow | None = None
+        self._mid_chunk = True
         self._length: int | None = None
         self._connection = b""
 
@@ -75,7 +83,7 @@ class Upstream(asyncio.Protocol):
 
     def drop(self) -> None:
         """Forgets the exchange and resets the connection, so that the engine notices at once."""
-        self._exchange = None
+        self._exchange = self._flow = None
         self.transport.abort()
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------------------
@@ -84,32 +92,56 @@ class Upstream(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        flow = self._flow
+        if flow is not None and CHUNKS.get(data[:5]) == len(data) and data[-4:] == END_OF_EVENTS:
+            # The middle of a stream, which is most of what a gateway does. A read that is one whole chunk would leave
+            # llhttp where it is: it need not see it.
+            flow.arrivals.append(monotonic())
+            flow.chunks.append(data)
+            flow.send(data)
+            return
         exchange = self._exchange
         if exchange is None:
             # Bytes nobody asked for: whatever follows could not be told from the next answer.
             self._pool.forget(self)
             self.transport.abort()
             return
-        if self._head is None:
-            self._head_size += len(data)
+        if self._head is None and not self._begins(data):
+            return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._fail(UpstreamFailed("The engine switched protocols unasked.", code="upstream_malformed"))
-            return
-        except httptools.HttpParserError as error:
-            if not self._done:
-                self._push(exchange)
-                if self._exchange is exchange:
-                    reason = f"The engine's answer is not HTTP: {error.__context__ or error}."
-                    self._fail(UpstreamFailed(reason, code="upstream_malformed"))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._survives(exchange, error):
                 return
-            self._surplus = True
         pieces = self._pieces
         if self._head_sent and not self._done and len(pieces) == 1:
             exchange.sink.data(pieces.pop(), False)  # the middle of a stream: most reads there are
         else:
             self._push(exchange)
+        if self._exchange is exchange:
+            self._flow = None if self._mid_chunk or not data.endswith(b"\r\n") else exchange.sink.flow
+
+    def _begins(self, data: bytes) -> bool:
+        """Whether a head may go on with `data`. llhttp would pass over empty lines before it."""
+        if not self._head_size and data[:1] != b"H":
+            self._fail(UpstreamFailed("The engine's answer does not begin as HTTP does.", code="upstream_malformed"))
+            return False
+        self._head_size += len(data)
+        return True
+
+    def _survives(self, exchange: HttpExchange, error: Exception) -> bool:
+        """Whether the answer was whole before the parser stumbled; otherwise it has failed."""
+        if isinstance(error, httptools.HttpParserUpgrade):
+            self._fail(UpstreamFailed("The engine switched protocols unasked.", code="upstream_malformed"))
+            return False
+        if self._done:
+            self._surplus = True
+            return True
+        self._push(exchange)
+        if self._exchange is exchange:
+            reason = f"The engine's answer is not HTTP: {error.__context__ or error}."
+            self._fail(UpstreamFailed(reason, code="upstream_malformed"))
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -178,6 +210,12 @@ class Upstream(asyncio.Protocol):
             self._surplus = True
             self._finish()
 
+    def on_chunk_header(self) -> None:
+        self._mid_chunk = True
+
+    def on_chunk_complete(self) -> None:
+        self._mid_chunk = False
+
     def on_message_complete(self) -> None:
         if self._head is None:
             # 1xx: the answer is still to come. Many of them are as good as one endless head.
@@ -224,7 +262,7 @@ class Upstream(asyncio.Protocol):
 
     def _fail(self, error: RequestError) -> None:
         exchange = self._exchange
-        self._exchange = None
+        self._exchange = self._flow = None
         if not self.lost:
             self._pool.forget(self)
             self.transport.abort()
