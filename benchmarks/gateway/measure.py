@@ -33,7 +33,7 @@ class Dose:
     short_s: float = 0.8
     long_streams: int = 64
     long_events: int = 512
-    long_rate: int = 400
+    long_rate: int = 300
 
 
 NORMAL = Dose()

@@ -43,7 +43,7 @@ same-round ratios. `others on that core` is the share of the gateway's core that
 about 0.05 the latencies and the throughput are not worth reading. Mock upstream and load share one core, the gateway
 has the other. Where `core share then` is below
 about 0.95, the load generator was the limit, not the gateway: `capacity_rps` in latest.json is 1e6 / (CPU us / unary).
-CPU per chunk: 64 streams of 512 events at 400/s each, less the cost of as many streams of 4 events; LiteLLM gets
+CPU per chunk: 64 streams of 512 events at 300/s each, less the cost of as many streams of 4 events; LiteLLM gets
 8 streams of 128 at 100/s, 20 instead of 1,000 requests/s at the fixed rate (against direct at 20), and no 1,000-stream
 run. Latency counts from the due time. ITL added is p99 at the client through the gateway less p99 without one, read
 from 100 of the 1,000 streams (all are counted). Penstock runs with key check, metrics, access log and records; nginx

@@ -132,10 +132,11 @@ def test_mutated_answers_are_refused_told_or_broken_off() -> None:
                         assert first.error["code"].startswith("upstream_") or kind == 6
                 # A retry may have taken the second answer; those that follow are whole and in order.
                 for answer in rest:
-                    if answer is not None and answer.body != b"{}":
+                    # 502: the engine closed a connection just as a request that may not be repeated went out on it.
+                    if answer is not None and answer.status != 502 and answer.body != b"{}":
                         assert len(numbers_in(answer)) == 1
                         assert 0 not in numbers_in(answer), "the damaged answer never reaches another request"
-                if first is None or 0 not in numbers_in(first):
+                if first is None or first.status == 502:
                     connections = [number for number, n in used if n != 0]
                     assert used[0][0] not in connections, "the connection that gave garbage is not used again"
                 await world.quiet()
