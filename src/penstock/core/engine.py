@@ -53,7 +53,7 @@ class Flow:
         self.send = send
         self.chunks: list[bytes] = []
         self.arrivals: list[float] = []
-        """Monotonic seconds, one per chunk."""
+        """Monotonic seconds, one per read: an engine may send several chunks at once."""
 
 
 class Sink(Protocol):

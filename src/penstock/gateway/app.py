@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from penstock.config.schema import Config, Http
@@ -30,6 +31,14 @@ MOST_UNBOOKED = 64
 """Ended requests that may wait to be booked; they hold on to what is needed to read their usage."""
 
 
+MOST_UNCOUNTED = 32
+"""Chunks of a stream that may have passed uncounted: many are cheaper to count at once."""
+COUNT_S = 0.5
+"""Seconds after which the chunks of a slow stream are counted too."""
+STEP = 32
+"""Requests or connections that one step of the sweep looks at: well under a millisecond of work."""
+
+
 class App:
     """Everything a request may need, passed along instead of found."""
 
@@ -46,6 +55,7 @@ class App:
         self._books = Books(meter, log, config.admin.records, self.fleet.known_model)
         self._ended: list[Relay] = []
         self._accepted = 0
+        self._counted_at = 0.0
         self.running: dict[Relay, Connection] = {}
         self.connections: set[Connection] = set()
         self._http = {engine.name: engine for engine in config.engines if isinstance(engine, Http)}
@@ -109,25 +119,39 @@ class App:
     # -- time -------------------------------------------------------------------------------------------------------
 
     def sweep(self, now: float) -> None:
-        """Ends what has lasted too long. One pass over everything open, a few times a second, is cheaper than a timer
-        per request."""
+        """A whole pass at once. See `steps`."""
+        for _ in self.steps(now):
+            pass
+
+    def steps(self, now: float) -> Iterator[None]:
+        """Ends what has lasted too long, and counts what has passed. One pass over everything open, a few times a
+        second, is cheaper than a timer per request; in steps, so that no stream waits for a thousand others.
+        """
         self.book()
         self.log.flush()
         self._show_load()
-        for relay, connection in list(self.running.items()):
+        whole = now - self._counted_at >= COUNT_S
+        if whole:
+            self._counted_at = now
+        yield
+        for number, (relay, connection) in enumerate(list(self.running.items()), 1):
             if not relay.ended and relay.sent_at:
+                if relay.flowed >= MOST_UNCOUNTED or (whole and relay.streaming):
+                    relay.mark(self.meter)
                 self._check(relay, connection, now)
-        for connection in list(self.connections):
+            if not number % STEP:
+                yield
+        for number, connection in enumerate(list(self.connections), 1):
             connection.sweep(now)
+            if not number % STEP:
+                yield
+        self.meter.flush()
 
     def _show_load(self) -> None:
         meter = self.meter
         meter.show_load(len(self.running), len(self.connections), self._accepted, self.log.lost)
         for engine, count in self.fleet.in_flight.items():
             meter.show_engine_load(engine, count)
-        for relay in self.running:
-            relay.mark(meter)
-        meter.flush()
 
     def _check(self, relay: Relay, connection: Connection, now: float) -> None:
         timeouts = self.timeouts
@@ -141,9 +165,9 @@ class App:
             if now - relay.sent_at > timeouts.first_byte:
                 reason = f"The engine sent no content within timeouts.first_byte ({timeouts.first_byte:g} s)."
                 relay.expire(UpstreamTimeout(reason, code="first_byte_timeout"))
-        elif now - relay.last_at > timeouts.stall:
+        elif now - relay.heard_last > timeouts.stall:
             relay.expire(self._stalled())
-        if self.heartbeat_s and not relay.ended and now - max(relay.last_at, relay.heard_at) > self.heartbeat_s:
+        if self.heartbeat_s and not relay.ended and now - max(relay.heard_last, relay.heard_at) > self.heartbeat_s:
             relay.heartbeat(now)
 
     def _stalled(self) -> UpstreamTimeout:

@@ -171,6 +171,7 @@ class Relay:
 
     def resume(self) -> None:
         self._paused = False
+        self.settle_flow()
         self.last_at = monotonic()
         self.paused_at = 0.0
         if self._exchange is not None:
@@ -181,6 +182,7 @@ class Relay:
         head, stream = self.head_held, self._stream
         if self.ended or self._paused or head is None or stream is None or not self._chunks(head):
             return
+        self.settle_flow()
         data = b"" if self.committed else self._commit(head, None)
         if stream.between_events:
             self._client.send(data + b"%x\r\n%b\r\n" % (len(sse.HEARTBEAT), sse.HEARTBEAT))
@@ -193,9 +195,9 @@ class Relay:
         self.status = head.status
         if head.sse and not head.opaque:
             meter, call = self._meter, self._call
-            traffic = meter.traffic(meter.route(self.request.path), call.model or OTHER, self.engine)
-            self._row = traffic.row
-            self._stream = EventStream(self._client.send, traffic, count_content=not call.reports_usage)
+            row = meter.traffic(meter.route(self.request.path), call.model or OTHER, self.engine)
+            self._row = row
+            self._stream = EventStream(self._client.send, row.numbers, count_content=not call.reports_usage)
 
     def data(self, piece: bytes, last: bool) -> None:
         now = monotonic()
@@ -319,11 +321,22 @@ class Relay:
         return self._stream is not None
 
     @property
+    def flowed(self) -> int:
+        """Chunks of a stream that have passed and are not counted yet."""
+        return len(self._stream.chunks) if self._stream is not None else 0
+
+    @property
+    def heard_last(self) -> float:
+        """When the engine last sent something."""
+        stream = self._stream
+        return stream.arrivals[-1] if stream is not None and stream.arrivals else self.last_at
+
+    @property
     def events(self) -> int:
         return self._stream.events if self._stream is not None else 0
 
     def mark(self, meter: Meter) -> None:
-        """Has the numbers of a stream flushed with the rest."""
+        """Counts what a stream has brought, and has it flushed with the rest."""
         if self._stream is not None:
             self.settle_flow()
             self._stream.tally(self.last_at - self.first_at)

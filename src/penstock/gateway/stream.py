@@ -1,11 +1,13 @@
 """An event stream as it passes: whole lines go on, events are counted, gaps are timed. No event is parsed."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from operator import sub
 
 from penstock.core.engine import Flow
 from penstock.core.record import Record, TokenSource, Usage
-from penstock.telemetry.meter import BETWEEN_SUM, EVENTS, Traffic
+from penstock.telemetry import buckets
+from penstock.telemetry.meter import BETWEEN, BETWEEN_SUM, EVENTS, observe_all
 from penstock.wire import openai, sse
 
 SHORT = 64
@@ -14,12 +16,12 @@ USAGE_REACH = 4096
 
 
 class EventStream(Flow):
-    """What is known of one stream. `traffic`: where its inter-token latency and events are counted."""
+    """What is known of one stream. `numbers`: the row where its inter-token latency and events are counted."""
 
     __slots__ = (
         "_events_told",
         "_gap_sum_told",
-        "_traffic",
+        "_numbers",
         "_usage_first",
         "content_events",
         "count_content",
@@ -30,9 +32,9 @@ class EventStream(Flow):
         "last",
     )
 
-    def __init__(self, send: Callable[[bytes], None], traffic: Traffic, *, count_content: bool) -> None:
+    def __init__(self, send: Callable[[bytes], None], numbers: list[float], *, count_content: bool) -> None:
         super().__init__(send)
-        self._traffic = traffic
+        self._numbers = numbers
         self.count_content = count_content
         self.last = b""
         """The last piece passed, with what precedes it where it is short."""
@@ -67,7 +69,7 @@ class EventStream(Flow):
         if gap is None:
             self._usage_first = openai.find_usage(piece)
         else:
-            self._traffic.gaps.append(gap)
+            self._numbers[BETWEEN + bisect_left(buckets.TOKEN, gap)] += 1
             self.gap_count += 1
             if gap > self.gap_max:
                 self.gap_max = gap
@@ -80,9 +82,10 @@ class EventStream(Flow):
         of the last."""
         arrivals, chunks = self.arrivals, self.chunks
         gaps = list(map(sub, arrivals, [last_at, *arrivals]))
-        self._traffic.gaps += gaps
+        observe_all(self._numbers, BETWEEN, buckets.TOKEN, gaps)
         self.gap_count += len(gaps)
-        self.gap_max = max(self.gap_max, *gaps)
+        if gaps[-1] > self.gap_max:  # they are sorted now
+            self.gap_max = gaps[-1]
         last_at = arrivals[-1]
         flowed = b"".join(chunks)
         self.events += flowed.count(b"\ndata:")  # a chunk's head ends with a line feed
@@ -95,7 +98,7 @@ class EventStream(Flow):
 
     def tally(self, gap_sum: float) -> None:
         """Brings the row up to date. `gap_sum`: seconds from the first piece to the last so far."""
-        numbers = self._traffic.row.numbers
+        numbers = self._numbers
         numbers[EVENTS] += self.events - self._events_told
         numbers[BETWEEN_SUM] += gap_sum - self._gap_sum_told
         self._events_told, self._gap_sum_told = self.events, gap_sum

@@ -113,7 +113,8 @@ class Worker:
         while True:
             await asyncio.sleep(SWEEP_S)
             try:
-                app.sweep(monotonic())
+                for _ in app.steps(monotonic()):
+                    await asyncio.sleep(0)
             except Exception:
                 # Without the sweep there are no timeouts: one fault in it must not end it.
                 log.exception("the sweep failed; it goes on")

@@ -1,5 +1,8 @@
 """Record -> one JSON line. The data path only appends to a list; a thread writes.
 
+The thread lives only while there is something to write: in a process with one thread the kernel finds a socket behind
+its number without counting references, which shows on every read and write of a relay.
+
 Lines hold no prompt, no answer and no key. A log that cannot keep up loses lines, counted, rather than delay requests.
 """
 
@@ -11,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from penstock.core.clock import monotonic
 from penstock.core.errors import ConfigError
 from penstock.core.record import Record
 
@@ -56,14 +60,11 @@ class JsonLog:
         self._waiting: deque[bytes] = deque()
         self._taken_in = 0
         self._written = 0
-        self._wake = threading.Event()
-        self._closing = False
         self.dropped = 0
         """Lines refused because too many waited."""
         self.failed = 0
         """Lines the system would not take: disk full, pipe closed."""
-        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     @property
     def lost(self) -> int:
@@ -78,29 +79,26 @@ class JsonLog:
         self._waiting.append(line)
 
     def flush(self) -> None:
-        if self._waiting:
-            self._wake.set()
+        if self._waiting and (self._thread is None or not self._thread.is_alive()):
+            self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+            self._thread.start()
 
     def close(self) -> None:
         """Writes what waits, for at most two seconds."""
-        self._closing = True
-        self._wake.set()
-        self._thread.join(2)
-        if self._owned and not self._thread.is_alive():
+        thread, end = self._thread, monotonic() + 2
+        if thread is not None:
+            thread.join(2)  # it may have looked for lines for the last time before the last were appended
+        self.flush()
+        if self._thread is not None:
+            self._thread.join(max(0.0, end - monotonic()))
+        if self._owned and (self._thread is None or not self._thread.is_alive()):
             os.close(self._descriptor)
 
     def _run(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
+        while self._waiting:
             lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            if lines:
-                self._write(b"\n".join(lines) + b"\n")
-                self._written += sum(map(len, lines))
-            elif self._closing:
-                return
-            if self._closing:
-                self._wake.set()
+            self._write(b"\n".join(lines) + b"\n")
+            self._written += sum(map(len, lines))
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

@@ -39,36 +39,14 @@ DROPPED = PROCESS.offset("penstock_access_log_dropped")
 BETWEEN_SUM = BETWEEN + len(buckets.TOKEN) + 1
 
 
-class Traffic:
-    """The numbers of one (route, model, engine), and inter-token latencies that are still to be counted there."""
-
-    __slots__ = ("gaps", "row")
-
-    def __init__(self, row: Row) -> None:
-        self.row = row
-        self.gaps: list[float] = []
-        """Seconds, in any order."""
-
-    def count_gaps(self) -> None:
-        """Puts the gaps into their buckets: sorted once, since many streams share a histogram."""
-        gaps, numbers = self.gaps, self.row.numbers
-        gaps.sort()
-        below = 0
-        for slot, bound in enumerate(buckets.TOKEN, BETWEEN):
-            within = bisect_right(gaps, bound, below)
-            numbers[slot] += within - below
-            below = within
-        numbers[BETWEEN + len(buckets.TOKEN)] += len(gaps) - below
-        gaps.clear()
-
-
 class Meter:
-    """A worker's metrics. Streams count up their Traffic in place; `mark` and `flush` make it known."""
+    """A worker's metrics. Rows from `traffic` are counted up in place by streams; `mark` and `flush` make it known."""
 
     def __init__(self, writer: SeriesWriter) -> None:
         self._writer = writer
         self.mark = writer.mark
-        self._traffic: dict[tuple[str, str, str], Traffic] = {}
+        self.flush = writer.flush
+        self._traffic: dict[tuple[str, str, str], Row] = {}
         self._requests: dict[tuple[str, str, str, int, Outcome], Row] = {}
 
     def route(self, path: bytes) -> str:
@@ -88,19 +66,12 @@ class Meter:
         row.numbers[0] = requests
         self.mark(row)
 
-    def traffic(self, route: str, model: str, engine: str) -> Traffic:
+    def traffic(self, route: str, model: str, engine: str) -> Row:
         key = (route, model, engine)
-        traffic = self._traffic.get(key)
-        if traffic is None:
-            traffic = self._traffic[key] = Traffic(self._writer.row(TRAFFIC, key))
-        return traffic
-
-    def flush(self) -> None:
-        for traffic in self._traffic.values():
-            if traffic.gaps:
-                traffic.count_gaps()
-                self.mark(traffic.row)
-        self._writer.flush()
+        row = self._traffic.get(key)
+        if row is None:
+            row = self._traffic[key] = self._writer.row(TRAFFIC, key)
+        return row
 
     def finish(self, record: Record, route: str, model: str) -> None:
         """Counts one ended request. `model`: its label value, a model of the fleet or `other`."""
@@ -111,7 +82,7 @@ class Meter:
             labels = (route, model, record.engine, str(record.status), outcome.value)
             counted = self._requests[key] = self._writer.row(REQUESTS, labels)
         counted.numbers[0] += 1
-        row = self.traffic(route, model, record.engine).row
+        row = self.traffic(route, model, record.engine)
         if not counted.marked:
             self.mark(counted)
         if not row.marked:
@@ -138,3 +109,14 @@ def observe(numbers: list[float], at: int, bounds: tuple[float, ...], value: flo
     """One observation of a histogram whose numbers begin at slot `at`: a bucket, and the sum after the last."""
     numbers[at + bisect_left(bounds, value)] += 1
     numbers[at + len(bounds) + 1] += value
+
+
+def observe_all(numbers: list[float], at: int, bounds: tuple[float, ...], values: list[float]) -> None:
+    """The buckets of many observations, not their sum. Sorts `values`: those of one bucket are then counted at once."""
+    values.sort()
+    counted, end = 0, len(values)
+    while counted < end:
+        bucket = bisect_left(bounds, values[counted])
+        within = bisect_right(values, bounds[bucket], counted) if bucket < len(bounds) else end
+        numbers[at + bucket] += within - counted
+        counted = within

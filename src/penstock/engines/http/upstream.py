@@ -11,7 +11,7 @@ from penstock.core.clock import monotonic
 from penstock.core.engine import Flow, ResponseHead
 from penstock.core.errors import RequestError, UpstreamFailed
 from penstock.core.request import Headers
-from penstock.wire.chunks import CHUNKS
+from penstock.wire.chunks import CHUNKS, END_OF_EVENTS, whole_chunks
 from penstock.wire.heads import READ_OF_RESPONSE, without
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 LONGEST_HEAD = 256 * 1024
 NO_BODY = frozenset({204, 304})
-END_OF_EVENTS = b"\n\n\r\n"
-"""How a chunk ends whose payload is whole events with plain line feeds."""
 
 
 class Upstream(asyncio.Protocol):
@@ -93,13 +91,20 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         flow = self._flow
-        if flow is not None and CHUNKS.get(data[:5]) == len(data) and data[-4:] == END_OF_EVENTS:
-            # The middle of a stream, which is most of what a gateway does. A read that is one whole chunk would leave
-            # llhttp where it is: it need not see it.
-            flow.arrivals.append(monotonic())
-            flow.chunks.append(data)
-            flow.send(data)
-            return
+        if flow is not None:
+            # The middle of a stream, which is most of what a gateway does. A read that is whole chunks would leave
+            # llhttp where it is: it need not see them.
+            if CHUNKS.get(data[:5]) == len(data) and data[-4:] == END_OF_EVENTS:
+                flow.arrivals.append(monotonic())
+                flow.chunks.append(data)
+                send = flow.send  # two steps: CPython specialises a slot that is read, not one that is called
+                send(data)
+                return
+            if chunks := whole_chunks(data):
+                flow.arrivals.append(monotonic())
+                flow.chunks += chunks
+                flow.send(data)
+                return
         exchange = self._exchange
         if exchange is None:
             # Bytes nobody asked for: whatever follows could not be told from the next answer.
