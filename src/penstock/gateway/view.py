@@ -6,7 +6,7 @@ from penstock.core.endpoint import Endpoint
 from penstock.core.engine import Engine
 from penstock.core.errors import BadRequest, Unavailable
 from penstock.gateway.answer import no_such_model
-from penstock.policy.route import choose
+from penstock.policy.route.in_turn import choose
 
 RETRY_AFTER_S = 2.0
 """How soon a client may try again when an engine is starting: the order of a restart."""

@@ -1,0 +1,83 @@
+"""What routing decides on, and what it says."""
+
+import msgspec
+
+from penstock.core.load import Load
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What one request needs of an engine."""
+
+    model: str
+    """The name the engine serves it under: a model, or a LoRA adapter. Empty: the client named none."""
+    chain: tuple[int, ...] = ()
+    """Hash chain over the prompt, one entry per block; each depends on all blocks before it."""
+    prompt_tokens: int = 0
+    """Estimated."""
+    output_tokens: int = 0
+    """Predicted: what the request may still cost after its first token."""
+    session: str = ""
+    """Requests of one session like the engine of their predecessor."""
+    priority: int = 0
+    """Higher is served first; negative may be shed (as in the Gateway API Inference Extension)."""
+
+
+class EngineFacts(msgspec.Struct, frozen=True):
+    """One engine as it stands. `weight` comes from resilience: slow start and half-open breakers lower it."""
+
+    name: str
+    models: frozenset[str]
+    adapters: frozenset[str] = frozenset()
+    """Those of `models` that are LoRA adapters resident there."""
+    pool: str = "default"
+    role: str = "both"
+    """`both`, `prefill` or `decode`."""
+    cost: float = 0.0
+    """Money per million tokens, input and output alike, relative between engines."""
+    weight: float = 1.0
+    """Share of its fair load it may get, 0 to 1; 0 takes it out."""
+    kv_capacity_tokens: int = 0
+    """From the config or the engine; 0 when unknown."""
+    max_in_flight: int = 0
+    """Requests at once from all gateways' workers together; 0 for no bound."""
+    load: Load | None = None
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """One candidate of a decision, for people."""
+
+    engine: str
+    score: float
+    """0 to 1, 1 is best."""
+    parts: dict[str, float]
+    """Scorer -> score in [0, 1]."""
+    matched_tokens: int = 0
+    """Prompt tokens believed to be in its prefix cache."""
+    in_flight: int = 0
+    in_flight_tokens: int = 0
+
+
+class Decision(msgspec.Struct):
+    """The engine chosen, and why. Cheap to make: the candidates' scores are worked out by `Router.explain`."""
+
+    engine: str
+    policy: str
+    reason: str
+    """One line: which rule decided, with its numbers."""
+    matched_tokens: int = 0
+    candidates: int = 0
+    seconds: float = 0.0
+    """What deciding took; filled in by the caller, who has a clock."""
+    snapshot: object = None
+    """What `explain` needs; private to the router."""
+
+
+class Lease(msgspec.Struct):
+    """A request's claim on an engine, from choice to end (law 6: every lease returns)."""
+
+    engine: str
+    tokens: int
+    """Counted as in flight on that engine."""
+    ask: Ask
+    since: float
+    ended: bool = False
