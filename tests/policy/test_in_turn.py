@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.endpoint import Endpoint, EngineState
-from penstock.policy.route import choose
+from penstock.policy.route.in_turn import choose
 
 NAMES = "abcdef"
 CANDIDATES = st.lists(st.sampled_from(NAMES), unique=True, max_size=6)
