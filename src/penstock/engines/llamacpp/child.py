@@ -12,8 +12,8 @@ import threading
 import msgspec
 
 from penstock.core.errors import ConfigError
-from penstock.engines.llamacpp.orphan import die_with_parent, watch_stdin
 from penstock.engines.llamacpp.settings import Hello, Launch
+from penstock.engines.process.orphan import die_with_parent, watch_stdin
 
 FATAL = 3
 """Exit status of a child that would fail the same way again."""

@@ -19,7 +19,8 @@ class _Models(msgspec.Struct):
 class Probe:
     """Asks one address. An async context manager."""
 
-    def __init__(self, address: str, timeout_s: float) -> None:
+    def __init__(self, address: str, timeout_s: float, noun: str) -> None:
+        self._noun = noun
         # Loopback: neither proxies nor certificates of the environment apply.
         self._client = httpx.AsyncClient(base_url=address, timeout=timeout_s, trust_env=False, verify=False)
 
@@ -58,4 +59,12 @@ class Probe:
             entries = msgspec.json.decode(answer.content, type=_Models).data
             return {msgspec.json.decode(entry, type=_Entry).id: bytes(entry) for entry in entries}
         except (httpx.HTTPError, msgspec.MsgspecError) as error:
-            raise ModelError(f"/v1/models of llama.cpp cannot be read: {error}") from error
+            raise ModelError(f"/v1/models of {self._noun} cannot be read: {error}") from error
+
+    async def metrics(self) -> str:
+        """The text of `/metrics`; empty when there is none in time."""
+        try:
+            answer = await self._client.get("/metrics")
+        except httpx.HTTPError:
+            return ""
+        return answer.text if answer.status_code == 200 else ""

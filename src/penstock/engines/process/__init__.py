@@ -1,0 +1,1 @@
+"""A child process of ours that answers requests: started, watched, restarted, drained, stopped."""
