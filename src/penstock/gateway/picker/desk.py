@@ -1,0 +1,133 @@
+"""Where requests are sent: the router, asked for one request at a time."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import msgspec
+
+from penstock.core.errors import NotFound, RequestError, Unavailable
+from penstock.core.request import Request
+from penstock.policy.route.facts import Ask, EngineFacts, Lease
+from penstock.policy.route.prefix import prompt_chain
+from penstock.policy.route.router import Router
+from penstock.policy.route.settings import RouteSettings
+from penstock.wire.openai import read_call
+from penstock.wire.prompt import prompt_of
+
+log = logging.getLogger("penstock.picker")
+
+OBJECTIVE = "x-llm-d-inference-objective"
+FAIRNESS = "x-llm-d-inference-fairness-id"
+SESSION = "x-session-id"
+MOST_PROMPT = 1 << 20
+"""Bytes of a prompt that are hashed, about 260,000 tokens: bounds the time of one decision."""
+SHED_WAITING = 5
+"""Requests in an engine's own queue from which it takes none that may be shed."""
+RETRY_AFTER_S = 1.0
+"""After a refusal for load: by then every engine has been read again."""
+
+
+class Overloaded(RequestError):
+    """Engines would serve it, and none has room."""
+
+    status, type, code, retry = 429, "rate_limit_error", "overloaded", True
+
+
+class Pick(msgspec.Struct):
+    """Where one request goes, and the claim that is held on it."""
+
+    lease: Lease
+    fallbacks: tuple[str, ...] = ()
+    """Next best engines, for a proxy that retries."""
+
+    @property
+    def destination(self) -> str:
+        """`ip:port`, fallbacks behind it after commas."""
+        return ",".join((self.lease.engine, *self.fallbacks))
+
+
+class Desk:
+    """Chooses engines for requests, named by their `ip:port`."""
+
+    def __init__(
+        self,
+        settings: RouteSettings,
+        chance: Callable[[], float],
+        *,
+        objectives: Mapping[str, int] | None = None,
+        fallbacks: int = 0,
+    ) -> None:
+        self.router = Router(settings)
+        self._settings = settings
+        self._chance = chance
+        self._objectives = objectives or {}
+        self._fallbacks = fallbacks
+        self._engines: Sequence[EngineFacts] = ()
+        self._models: frozenset[str] = frozenset()
+
+    def view(self, ready: Sequence[EngineFacts], models: frozenset[str]) -> None:
+        """Takes a whole new view: engines that are ready, and all models that were ever seen on one."""
+        self._engines = ready
+        self._models = models
+        self.router.update(ready)
+
+    def read(self, path: bytes, headers: Mapping[str, bytes], body: bytes, now: float) -> Ask:
+        """What a request asks for. Raises BadRequest for JSON that cannot be read."""
+        request = Request(now)
+        request.body = body
+        request.headers = [b"%s: %s" % (name.encode("latin-1"), value) for name, value in headers.items()]
+        model = read_call(request).model or ""
+        prompt = prompt_of(path, body)
+        return Ask(
+            model=model,
+            chain=prompt_chain(prompt[:MOST_PROMPT], self._settings.block_bytes, model),
+            prompt_tokens=int(len(prompt) / self._settings.bytes_per_token),
+            session=_text(headers, SESSION),
+            priority=self._objectives.get(_text(headers, OBJECTIVE), 0),
+        )
+
+    def choose(self, ask: Ask, subset: Collection[str] | None, fairness: str, now: float) -> Pick:
+        """An engine out of `subset` (None: any), leased. Raises NotFound, Unavailable (503) or Overloaded (429)."""
+        eligible = self._eligible(ask.model, subset)
+        names = {engine.name for engine in eligible}
+        if ask.priority < 0 and all(self._is_full(engine) for engine in eligible):
+            raise Overloaded("Every engine is busy and the request may be shed.", retry_after_s=RETRY_AFTER_S)
+        excluded = {engine.name for engine in self._engines} - names
+        decision = self.router.choose(ask, now, self._chance(), excluded)
+        if decision is None:
+            raise Overloaded("Every engine has as many requests as it may.", retry_after_s=RETRY_AFTER_S)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s fairness=%s %s", decision.reason, fairness, self.router.explain(decision))
+        return Pick(self.router.begin(decision.engine, ask, now), self._next_best(ask, decision.engine, excluded, now))
+
+    def _eligible(self, model: str, subset: Collection[str] | None) -> list[EngineFacts]:
+        if model and self._models and model not in self._models:
+            raise NotFound(f"No engine serves the model {model!r:.200}.", code="model_not_found", param="model")
+        eligible = [
+            engine
+            for engine in self._engines
+            if (subset is None or engine.name in subset) and (not model or model in engine.models)
+        ]
+        if not eligible:
+            where = "" if subset is None else " of those that the proxy allows"
+            raise Unavailable(f"No engine{where} is ready.", retry_after_s=RETRY_AFTER_S)
+        return eligible
+
+    def _is_full(self, engine: EngineFacts) -> bool:
+        load = engine.load
+        if load is None:
+            return False
+        return (load.waiting or 0) >= SHED_WAITING or (load.kv_utilisation or 0) >= self._settings.kv_limit
+
+    def _next_best(self, ask: Ask, first: str, excluded: Collection[str], now: float) -> tuple[str, ...]:
+        fallbacks: list[str] = []
+        for _ in range(self._fallbacks):
+            decision = self.router.choose(ask, now, self._chance(), {first, *fallbacks, *excluded})
+            if decision is None:
+                break
+            fallbacks.append(decision.engine)
+        return tuple(fallbacks)
+
+
+def _text(headers: Mapping[str, bytes], name: str) -> str:
+    return headers.get(name, b"").decode("latin-1")
