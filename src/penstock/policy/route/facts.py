@@ -20,6 +20,10 @@ class Ask(msgspec.Struct, frozen=True):
     """Requests of one session like the engine of their predecessor."""
     priority: int = 0
     """Higher is served first; negative may be shed (as in the Gateway API Inference Extension)."""
+    pool: str = ""
+    """Only engines of this pool; empty for any."""
+    leg: str = ""
+    """`prefill` admits engines that only prefill; anything else leaves them out."""
 
 
 class EngineFacts(msgspec.Struct, frozen=True):
@@ -69,7 +73,7 @@ class Decision(msgspec.Struct):
     seconds: float = 0.0
     """What deciding took; filled in by the caller, who has a clock."""
     snapshot: object = None
-    """What `explain` needs; private to the router."""
+    """What `Router.explain` needs; private to the router."""
 
 
 class Lease(msgspec.Struct):
@@ -81,3 +85,9 @@ class Lease(msgspec.Struct):
     ask: Ask
     since: float
     ended: bool = False
+    matched_tokens: int = 0
+    """Prompt tokens believed cached there when it began."""
+    queue: float = 0.0
+    """Requests believed waiting in that engine when it began."""
+    batch: float = 0.0
+    """Requests believed running in that engine when it began."""

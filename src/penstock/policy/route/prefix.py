@@ -1,16 +1,84 @@
-"""A prompt as a chain of hashes, one per block, each over all bytes before it."""
+"""A prompt as a chain of hashes, and where the chain is known.
 
+Blocks grow with the depth: sixteen of `block_bytes`, sixteen of twice that, and so on. A match is known to a sixteenth
+or better of its length, and a prompt of any size has few entries.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
 from zlib import crc32
+
+PER_SIZE = 16
+"""Blocks of one size before the size doubles."""
+
+
+def block_size(index: int, block_bytes: int) -> int:
+    """Bytes of block `index`, from 0."""
+    return block_bytes << index // PER_SIZE
+
+
+def covered(depth: int, block_bytes: int) -> int:
+    """Bytes in the first `depth` blocks."""
+    doublings, rest = divmod(depth, PER_SIZE)
+    return block_bytes * (PER_SIZE * ((1 << doublings) - 1) + (rest << doublings))
 
 
 def prompt_chain(prompt: bytes, block_bytes: int, seed: str) -> tuple[int, ...]:
-    """Hashes of the whole blocks of `prompt`; a rest shorter than a block has none.
+    """Hashes of the whole blocks of `prompt`, each over all bytes before its end; a rest has none.
 
-    Equal in every process: workers and replicas agree. `seed` separates what may not share a cache (model, tenant).
+    Equal in every process, so workers and replicas agree. `seed` separates what may not share a cache (model, tenant).
+    An entry is the offset of its end and a CRC-32: two prompts are confused once in four billion, which costs a
+    routing decision its affinity and nothing else.
     """
     value = crc32(seed.encode())
+    total = len(prompt)
+    view = memoryview(prompt)
     chain = []
-    for end in range(block_bytes, len(prompt) + 1, block_bytes):
-        value = crc32(prompt[end - block_bytes : end], value)
-        chain.append(end << 32 | value)
+    start, size = 0, block_bytes
+    while start + size <= total:
+        for end in range(start + size, min(start + PER_SIZE * size, total) + 1, size):
+            value = crc32(view[start:end], value)
+            chain.append(end << 32 | value)
+            start = end
+        size *= 2
     return tuple(chain)
+
+
+class PrefixIndex(Protocol):
+    """Which engines have how much of a chain. An engine is a bit."""
+
+    def lookup(self, chain: Sequence[int]) -> list[int]:
+        """For each entry from the first, the engines that have everything up to it; ends before the first nobody has.
+
+        Each mask is a subset of the one before it.
+        """
+
+    def note(self, bit: int, chain: Sequence[int], capacity: float) -> None:
+        """A request with this chain went to the engine, whose cache holds `capacity` tokens."""
+
+    def stored(self, bit: int, hashes: Sequence[int], parent: int | None) -> None:
+        """A KV event: blocks came into the engine's cache, after `parent`."""
+
+    def removed(self, bit: int, hashes: Collection[int]) -> None:
+        """A KV event: blocks left the engine's cache. Unknown ones are ignored."""
+
+    def forget(self, bit: int) -> None:
+        """The engine left, or its cache was dropped."""
+
+    def tokens(self, depth: int) -> float:
+        """Estimate of the tokens in the first `depth` entries."""
+
+    def learn(self, depth: int, tokens: int) -> None:
+        """An engine counted `tokens` in a prompt whose chain has `depth` entries."""
+
+
+def longest(masks: Sequence[int], wanted: int) -> tuple[int, int]:
+    """Greatest depth at which an engine in `wanted` has the prefix, and those engines; (0, 0) when none has any."""
+    low, high = 0, len(masks)
+    while low < high:
+        middle = (low + high) // 2
+        if masks[middle] & wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return (low, masks[low - 1] & wanted) if low else (0, 0)

@@ -12,8 +12,10 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Scorer -> weight, for the policy `weighted`."""
     precise: bool = False
     """Prefixes come from KV events, not from what this router sent where."""
-    block_bytes: int = 256
-    """Prompt bytes per entry of the hash chain."""
+    block_bytes: int = 128
+    """Prompt bytes in each of the first blocks of the hash chain; later blocks are larger."""
+    block_tokens: int = 16
+    """Tokens per block of KV events, when `precise`."""
     bytes_per_token: float = 4.0
     """First estimate; usage that engines report corrects it."""
     unknown_kv_tokens: int = 262_144

@@ -1,0 +1,143 @@
+"""What a routing decision costs: 100 engines, a prompt of 8k tokens (32 KiB), one core.
+
+`python -m benchmarks.routing.decision` prints the figures as JSON.
+"""
+
+import gc
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+
+from penstock.core.load import Load
+from penstock.policy.route.facts import Ask, EngineFacts
+from penstock.policy.route.policies import POLICIES
+from penstock.policy.route.prefix import prompt_chain
+from penstock.policy.route.router import Router
+from penstock.policy.route.settings import RouteSettings
+
+ENGINES = 100
+PROMPT_BYTES = 32 * 1024
+SHARED = 64
+"""Different prompts; each decision has one of them, with an own last quarter half of the time."""
+DECISIONS = 20_000
+WARM_UP = 2_000
+BLOCK_BYTES = RouteSettings().block_bytes
+
+
+def fleet(rng: random.Random, at: float) -> list[EngineFacts]:
+    """Busy engines, each with a reading of its load."""
+    return [
+        EngineFacts(
+            name=f"engine-{i}",
+            models=frozenset({"model"}),
+            cost=1.0 + i % 3,
+            kv_capacity_tokens=500_000,
+            load=Load(at=at, running=rng.randrange(4, 12), waiting=rng.randrange(3), kv_utilisation=rng.random()),
+        )
+        for i in range(ENGINES)
+    ]
+
+
+def prompts(rng: random.Random) -> list[bytes]:
+    """Prompts of full length, in pairs that differ in their last quarter."""
+    out = []
+    for _ in range(SHARED):
+        whole = rng.randbytes(PROMPT_BYTES)
+        out.append(whole)
+        out.append(whole[: PROMPT_BYTES * 3 // 4] + rng.randbytes(PROMPT_BYTES // 4))
+    return out
+
+
+def _chain(prompt: bytes) -> tuple[int, ...]:
+    return prompt_chain(prompt, BLOCK_BYTES, "model")
+
+
+def _ask(prompt: bytes) -> Ask:
+    return Ask("model", _chain(prompt), PROMPT_BYTES // 4, 128)
+
+
+def _summary(nanoseconds: list[int]) -> dict[str, float]:
+    ordered = sorted(nanoseconds)
+    return {
+        "p50_us": ordered[len(ordered) // 2] / 1e3,
+        "p99_us": ordered[len(ordered) * 99 // 100] / 1e3,
+        "mean_us": sum(ordered) / len(ordered) / 1e3,
+        "decisions": len(ordered),
+    }
+
+
+def measure_chain(decisions: int = DECISIONS) -> dict[str, float]:
+    """The hash chain of the prompt alone."""
+    texts = prompts(random.Random(1))
+    return _timed(lambda i: _chain(texts[i % len(texts)]), decisions)
+
+
+def measure_choose(policy: str, decisions: int = DECISIONS) -> dict[str, dict[str, float]]:
+    """`choose` with the chain included, as a gateway calls it; and what `begin` and `end` add."""
+    rng = random.Random(1)
+    texts = prompts(rng)
+    router = Router(RouteSettings(policy=policy))
+    router.update(fleet(rng, 0.0))
+    chances = [rng.random() for _ in range(1024)]
+    leases = []
+    for i in range(WARM_UP):
+        ask = _ask(texts[i % len(texts)])
+        decision = router.choose(ask, i / 1e4, chances[i % 1024])
+        if decision is not None:
+            leases.append(router.begin(decision.engine, ask, i / 1e4))
+        if len(leases) > 4 * ENGINES:
+            router.end(leases.pop(0), i / 1e4, ttft_s=rng.random(), tpot_s=0.01, prompt_tokens=8192)
+    choosing: list[int] = []
+    keeping: list[int] = []
+    clock = time.perf_counter_ns
+    gc.disable()
+    try:
+        for i in range(decisions):
+            now = 0.2 + i / 1e5
+            text = texts[i % len(texts)]
+            start = clock()
+            ask = _ask(text)
+            decision = router.choose(ask, now, chances[i % 1024])
+            chosen = clock()
+            if decision is None:
+                raise RuntimeError("a fleet without an engine left")
+            lease = router.begin(decision.engine, ask, now)
+            router.end(leases.pop(0), now, ttft_s=0.1, tpot_s=0.01, prompt_tokens=8192)
+            kept = clock()
+            leases.append(lease)
+            choosing.append(chosen - start)
+            keeping.append(kept - chosen)
+    finally:
+        gc.enable()
+    return {"choose": _summary(choosing), "begin_end": _summary(keeping)}
+
+
+def _timed(call: Callable[[int], object], times: int) -> dict[str, float]:
+    clock = time.perf_counter_ns
+    spent = []
+    gc.disable()
+    try:
+        for i in range(times):
+            start = clock()
+            call(i)
+            spent.append(clock() - start)
+    finally:
+        gc.enable()
+    return _summary(spent)
+
+
+def measure(decisions: int = DECISIONS) -> dict[str, object]:
+    """Microseconds per decision: the chain alone, and each policy with the chain included."""
+    return {
+        "engines": ENGINES,
+        "prompt_bytes": PROMPT_BYTES,
+        "chain": measure_chain(decisions),
+        "policies": {name: measure_choose(name, decisions) for name in POLICIES},
+    }
+
+
+if __name__ == "__main__":
+    json.dump(measure(), sys.stdout, indent=2)
+    print()

@@ -1,0 +1,96 @@
+"""A decision, written out for people."""
+
+from typing import NamedTuple
+
+from penstock.policy.route.facts import Decision, Scored
+from penstock.policy.route.roster import unfit
+from penstock.policy.route.scores import SCORERS
+from penstock.policy.route.view import View
+
+
+class Snapshot(NamedTuple):
+    """What a decision keeps. Making it copies arrays; working it out waits until somebody asks."""
+
+    view: View
+    excluded: frozenset[str]
+    full: int
+    own: list[int]
+    own_tokens: list[int]
+
+
+def account(decision: Decision) -> dict[str, object]:
+    """The decision as JSON-able data; only the decision itself when it has no snapshot."""
+    head: dict[str, object] = {
+        "engine": decision.engine,
+        "policy": decision.policy,
+        "reason": decision.reason,
+        "matched_tokens": decision.matched_tokens,
+        "seconds": decision.seconds,
+    }
+    snapshot = decision.snapshot
+    if not isinstance(snapshot, Snapshot):
+        return head
+    ask = snapshot.view.ask
+    head["asked"] = {
+        "model": ask.model,
+        "blocks": len(ask.chain),
+        "prompt_tokens": ask.prompt_tokens,
+        "output_tokens": ask.output_tokens,
+        "session": ask.session,
+        "priority": ask.priority,
+    }
+    least = snapshot.view.least()
+    head["window"] = {"least": least, "bound": snapshot.view.bound(least)}
+    head["candidates"] = [
+        {
+            "engine": scored.engine,
+            "load": snapshot.view.loads[slot],
+            "score": scored.score,
+            "parts": scored.parts,
+            "matched_tokens": scored.matched_tokens,
+            "in_flight": scored.in_flight,
+            "in_flight_tokens": scored.in_flight_tokens,
+        }
+        for slot, scored in _candidates(snapshot)
+    ]
+    head["filtered"] = _filtered(snapshot)
+    return head
+
+
+def _candidates(snapshot: Snapshot) -> list[tuple[int, Scored]]:
+    """Best first."""
+    view = snapshot.view
+    scorers = {name: SCORERS[name](view) for name in SCORERS}
+    weights = view.settings.weights or dict.fromkeys(scorers, 1.0)
+    whole = sum(weights.values()) or 1.0
+    rows = []
+    for slot in view.slots:
+        parts = {name: score(slot) for name, score in scorers.items()}
+        rows.append(
+            (
+                slot,
+                Scored(
+                    view.standing(slot).facts.name,
+                    sum(weight * parts[name] for name, weight in weights.items()) / whole,
+                    parts,
+                    view.tokens(view.depth(slot)),
+                    snapshot.own[slot],
+                    snapshot.own_tokens[slot],
+                ),
+            )
+        )
+    return sorted(rows, key=lambda row: row[1].score, reverse=True)
+
+
+def _filtered(snapshot: Snapshot) -> list[dict[str, str]]:
+    view = snapshot.view
+    chosen = set(view.slots)
+    rows = []
+    for slot, standing in enumerate(view.standings):
+        if standing is None or slot in chosen:
+            continue
+        why = unfit(standing.facts, view.ask)
+        if why is None:
+            why = "excluded" if standing.facts.name in snapshot.excluded else "max_in_flight reached"
+        rows.append({"engine": standing.facts.name, "reason": why})
+    return rows

@@ -1,0 +1,72 @@
+"""Predicted time to first token and per token after it, per engine."""
+
+from penstock.policy.route.facts import Ask, Lease
+from penstock.policy.route.regression import Regression
+from penstock.policy.route.standing import Standing
+
+_SOON_S = 0.02
+"""Beyond the first samples an engine is learnt from at most this often: requests must not pay for it."""
+_FIRST = 64
+
+
+class _Engine:
+    __slots__ = ("last", "tpot", "ttft")
+
+    def __init__(self, forgetting: float) -> None:
+        self.ttft = Regression(5, forgetting)
+        self.tpot = Regression(3, forgetting)
+        self.last = float("-inf")
+
+
+class Predictor:
+    """One pair of regressions per engine, taught by the requests that end."""
+
+    def __init__(self, forgetting: float) -> None:
+        self._forgetting = forgetting
+        self._engines: dict[str, _Engine] = {}
+
+    def keep(self, names: set[str]) -> None:
+        """Forgets engines that are not in `names`."""
+        self._engines = {name: known for name, known in self._engines.items() if name in names}
+
+    def samples(self, name: str) -> int:
+        """Requests learnt from, on that engine."""
+        known = self._engines.get(name)
+        return known.ttft.samples if known is not None else 0
+
+    def learn(
+        self, lease: Lease, now: float, ttft_s: float | None, tpot_s: float | None, prompt: int, cached: int
+    ) -> None:
+        """Takes one request's times. Counts of 0 were not reported: the lease's estimates stand in."""
+        known = self._engines.get(lease.engine)
+        if known is None:
+            known = self._engines[lease.engine] = _Engine(self._forgetting)
+        if known.ttft.samples >= _FIRST and now - known.last < _SOON_S:
+            return
+        known.last = now
+        prompt = prompt or lease.ask.prompt_tokens
+        cached = min(prompt, cached or lease.matched_tokens)
+        if ttft_s is not None:
+            known.ttft.learn(_first(lease.queue, lease.batch, prompt, cached), ttft_s)
+        if tpot_s is not None:
+            known.tpot.learn(_each(lease.batch, prompt), tpot_s)
+
+    def predict(self, standing: Standing, ask: Ask, cached: int, now: float) -> tuple[float, float] | None:
+        """Seconds to the first token and per token after it; None when nothing is known of the engine."""
+        known = self._engines.get(standing.facts.name)
+        if known is None:
+            return None
+        queue = standing.queue(now)
+        batch = max(0.0, standing.requests(now) - queue)
+        ttft = known.ttft.predict(_first(queue, batch, ask.prompt_tokens, cached))
+        if ttft is None:
+            return None
+        return ttft, known.tpot.predict(_each(batch, ask.prompt_tokens)) or 0.0
+
+
+def _first(queue: float, batch: float, prompt: int, cached: int) -> tuple[float, ...]:
+    return (1.0, queue, batch, max(0, prompt - cached) / 1024, cached / 1024)
+
+
+def _each(batch: float, prompt: int) -> tuple[float, ...]:
+    return (1.0, batch, prompt / 1024)

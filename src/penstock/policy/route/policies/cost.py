@@ -1,0 +1,15 @@
+"""The cheapest engine that has room."""
+
+from penstock.policy.route.view import Pick, View
+
+
+def lowest_cost(view: View) -> Pick:
+    """Cheapest among engines without a queue and without KV pressure; the least loaded when all have either."""
+    roomy = [s for s in view.slots if not view.pressed >> s & 1 and view.standing(s).queue(view.now) < 1.0]
+    if not roomy:
+        slot = view.lightest(view.slots)
+        return Pick(slot, f"no room anywhere: least load {view.loads[slot]:.2f} of {len(view.slots)}")
+    costs = [view.standing(slot).facts.cost for slot in roomy]
+    cheapest = min(costs)
+    slot = view.lightest([s for s, cost in zip(roomy, costs, strict=True) if cost == cheapest])
+    return Pick(slot, f"lowest cost {cheapest:g} of {len(roomy)} with room")

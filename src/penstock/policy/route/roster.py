@@ -1,0 +1,157 @@
+"""The engines of the present view, each in a slot: a number, a bit, and a place in arrays that decisions read."""
+
+from collections.abc import Collection, Sequence
+
+from penstock.policy.route.claims import Claims
+from penstock.policy.route.facts import Ask, EngineFacts
+from penstock.policy.route.rendezvous import key_of
+from penstock.policy.route.settings import RouteSettings
+from penstock.policy.route.standing import NEVER, Standing
+
+
+class Group:
+    """Engines that may serve the same kind of request."""
+
+    __slots__ = ("mask", "slots", "turn")
+
+    def __init__(self, slots: list[int], turn: int) -> None:
+        self.slots = slots
+        self.mask = sum(1 << slot for slot in slots)
+        self.turn = turn
+        """Requests decided so far, for whoever goes in turn."""
+
+
+class Roster:
+    """Arrays by slot. A slot is free once its engine left, and taken by the next newcomer."""
+
+    def __init__(self, settings: RouteSettings) -> None:
+        self._settings = settings
+        self._claims: dict[str, Claims] = {}
+        self._groups: dict[tuple[str, str, str], Group] = {}
+        self._recheck = NEVER
+        self.slot_of: dict[str, int] = {}
+        self.standings: list[Standing | None] = []
+        self.loads: list[float] = []
+        self.own: list[int] = []
+        self.own_tokens: list[int] = []
+        self.seeds: list[int] = []
+        """64 bits per engine name, for rendezvous hashing. Replaced, not changed: decisions keep it."""
+        self.pressed = 0
+        self.full = 0
+
+    def update(self, engines: Sequence[EngineFacts], now: float) -> int:
+        """Takes a new view; returns the bits of the engines that left."""
+        names = {e.name for e in engines}
+        gone = 0
+        for name in [n for n in self.slot_of if n not in names]:
+            slot = self.slot_of.pop(name)
+            self.standings[slot] = None
+            gone |= 1 << slot
+            self.tidy(name)
+        self.pressed &= ~gone
+        self.full &= ~gone
+        for facts in engines:
+            known = self.slot_of.get(facts.name)
+            standing = self.standings[known] if known is not None else None
+            if standing is not None:
+                standing.renew(facts)
+            else:
+                self._seat(facts, gone)
+        renewed = {key: Group(self._members(*key), group.turn) for key, group in self._groups.items()}
+        self._groups = {key: group for key, group in renewed.items() if group.slots}
+        self.refresh(now)
+        return gone
+
+    def _seat(self, facts: EngineFacts, gone: int) -> None:
+        free = (s for s, held in enumerate(self.standings) if held is None and not gone >> s & 1)
+        slot = next(free, len(self.standings))
+        if slot == len(self.standings):
+            self.standings.append(None)
+            self.loads.append(0.0)
+            self.own.append(0)
+            self.own_tokens.append(0)
+            self.seeds = [*self.seeds, 0]
+        self.slot_of[facts.name] = slot
+        self.standings[slot] = Standing(facts, self.claims(facts.name), self._settings)
+        self.seeds = [*self.seeds[:slot], key_of(facts.name), *self.seeds[slot + 1 :]]
+
+    def claims(self, name: str) -> Claims:
+        """The engine's claims, present or not; dropped with `tidy`."""
+        return self._claims.setdefault(name, Claims())
+
+    def in_flight(self, name: str) -> int:
+        claims = self._claims.get(name)
+        return claims.requests if claims is not None else 0
+
+    def tidy(self, name: str) -> None:
+        """Drops the claims of an engine that left and has nothing in flight."""
+        if name not in self.slot_of and not self.in_flight(name):
+            self._claims.pop(name, None)
+
+    def refresh(self, now: float) -> None:
+        """Weighs every engine anew."""
+        recheck = NEVER
+        for slot, standing in enumerate(self.standings):
+            if standing is not None:
+                self.weigh(slot, now)
+                recheck = min(recheck, standing.ages_at(now))
+        self._recheck = recheck
+
+    def age(self, now: float) -> None:
+        """Weighs every engine anew if readings have aged since the last time."""
+        if now >= self._recheck:
+            self.refresh(now)
+
+    def weigh(self, slot: int, now: float) -> None:
+        """Brings one engine's place in the arrays up to date."""
+        standing = self.standings[slot]
+        if standing is None:
+            return
+        self.loads[slot] = standing.load(now)
+        self.own[slot] = standing.claims.requests
+        self.own_tokens[slot] = standing.claims.tokens
+        bit = 1 << slot
+        self.pressed = self.pressed | bit if standing.pressed(now) else self.pressed & ~bit
+        self.full = self.full | bit if standing.full(now) else self.full & ~bit
+
+    def group(self, ask: Ask) -> Group:
+        """Engines that serve what is asked, whatever their state."""
+        key = (ask.model, ask.pool, ask.leg)
+        found = self._groups.get(key)
+        if found is None:
+            found = Group(self._members(*key), 0)
+            if found.slots:
+                self._groups[key] = found
+        return found
+
+    def _members(self, model: str, pool: str, leg: str) -> list[int]:
+        ask = Ask(model=model, pool=pool, leg=leg)
+        return [
+            slot
+            for slot, standing in enumerate(self.standings)
+            if standing is not None and unfit(standing.facts, ask) is None
+        ]
+
+    def bits(self, names: Collection[str]) -> int:
+        """Bits of those engines that are present."""
+        mask = 0
+        for name in names:
+            slot = self.slot_of.get(name)
+            if slot is not None:
+                mask |= 1 << slot
+        return mask
+
+
+def unfit(facts: EngineFacts, ask: Ask) -> str | None:
+    """Why an engine may not serve `ask` at all; None when it may. Nothing here changes between two views."""
+    if facts.weight <= 0:
+        return "weight 0"
+    if ask.model and ask.model not in facts.models:
+        return f"does not serve {ask.model!r}"
+    if ask.pool and facts.pool != ask.pool:
+        return f"in pool {facts.pool!r}, not {ask.pool!r}"
+    if facts.role == "prefill" and ask.leg != "prefill":
+        return "prefills only"
+    if facts.role == "decode" and ask.leg == "prefill":
+        return "decodes only"
+    return None

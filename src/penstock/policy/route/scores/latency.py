@@ -1,0 +1,24 @@
+"""How soon the engine will be done."""
+
+from collections.abc import Callable
+
+from penstock.policy.route.view import View
+
+
+def expected(view: View, slot: int) -> float | None:
+    """Predicted seconds for the whole request; None when nothing is known of the engine."""
+    cached = view.tokens(view.depth(slot))
+    times = view.predictor.predict(view.standing(slot), view.ask, cached, view.now)
+    return times[0] + times[1] * view.ask.output_tokens if times is not None else None
+
+
+def predicted_latency(view: View) -> Callable[[int], float]:
+    """Least predicted time / predicted time; 1 where nothing is known, so that it gets known."""
+    known = {slot: time for slot in view.slots if (time := expected(view, slot)) is not None}
+    least = min(known.values(), default=0.0)
+
+    def score(slot: int) -> float:
+        time = known.get(slot)
+        return 1.0 if time is None or time <= least else least / time
+
+    return score

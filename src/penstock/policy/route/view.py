@@ -1,0 +1,127 @@
+"""What a policy sees of one decision, kept as the decision's snapshot.
+
+Loads, prefix matches and candidates stay as they were. What the standings and the predictor say is read when asked.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from penstock.policy.route.facts import Ask
+from penstock.policy.route.latency import Predictor
+from penstock.policy.route.prefix import PrefixIndex, longest
+from penstock.policy.route.rendezvous import preferred
+from penstock.policy.route.settings import RouteSettings
+from penstock.policy.route.standing import Standing
+
+
+class Pick(NamedTuple):
+    """The slot chosen, and the rule that chose it."""
+
+    slot: int
+    reason: str
+
+
+class View:
+    """One request and its candidates, by slot. `loads` and the other arrays also hold slots that are no candidates."""
+
+    __slots__ = (
+        "ask",
+        "chance",
+        "index",
+        "loads",
+        "masks",
+        "now",
+        "predictor",
+        "pressed",
+        "seeds",
+        "settings",
+        "slots",
+        "standings",
+        "turn",
+    )
+
+    ask: Ask
+    now: float
+    chance: float
+    turn: int
+    slots: Sequence[int]
+    loads: Sequence[float]
+    seeds: Sequence[int]
+    standings: Sequence[Standing | None]
+    masks: Sequence[int]
+    """Per entry of the prompt's chain, the engines that have all up to it."""
+    pressed: int
+    settings: RouteSettings
+    index: PrefixIndex
+    predictor: Predictor
+
+    def standing(self, slot: int) -> Standing:
+        """The engine in `slot`; only asked for candidates."""
+        standing = self.standings[slot]
+        if standing is None:
+            raise LookupError(f"slot {slot} is empty")
+        return standing
+
+    def least(self) -> float:
+        """Load of the least loaded candidate."""
+        loads = self.loads
+        return min([loads[slot] for slot in self.slots])
+
+    def bound(self, least: float) -> float:
+        """Greatest load that is still near `least`. A negative priority sees half the window per step down."""
+        settings = self.settings
+        width = max(least * (settings.window_relative - 1.0), settings.window_slack)
+        if self.ask.priority < 0:
+            width /= 1 << min(-self.ask.priority, 16)
+        return least + width
+
+    def any_of(self, slots: Sequence[int]) -> int:
+        """One of equals, by chance."""
+        return slots[int(self.chance * len(slots))]
+
+    def lightest(self, slots: Sequence[int]) -> int:
+        """The least loaded of `slots`, by chance among equals."""
+        if len(slots) == 1:
+            return slots[0]
+        loads = self.loads
+        values = [loads[slot] for slot in slots]
+        least = min(values)
+        if values.count(least) == 1:
+            return slots[values.index(least)]
+        return self.any_of([slot for slot, value in zip(slots, values, strict=True) if value == least])
+
+    def rendezvous(self, key: int, slots: Sequence[int]) -> int:
+        """The engine that `key` prefers among `slots`: the same in every process, whatever else comes or goes."""
+        return preferred(key, self.seeds, slots)
+
+    def depth(self, slot: int) -> int:
+        """Entries of the chain that the engine has."""
+        return longest(self.masks, 1 << slot)[0]
+
+    def tokens(self, depth: int) -> int:
+        """Prompt tokens in `depth` entries, never more than the prompt has."""
+        tokens = int(self.index.tokens(depth))
+        return min(tokens, self.ask.prompt_tokens) if self.ask.prompt_tokens else tokens
+
+    def share(self, slot: int) -> float:
+        """Part of the prompt's chain that the engine has, 0 to 1."""
+        whole = self.index.tokens(len(self.ask.chain))
+        return self.index.tokens(self.depth(slot)) / whole if whole else 0.0
+
+
+def bits(slots: Sequence[int]) -> int:
+    """Mask of `slots`."""
+    mask = 0
+    for slot in slots:
+        mask |= 1 << slot
+    return mask
+
+
+def members(mask: int) -> list[int]:
+    """Slots in `mask`, lowest first."""
+    slots = []
+    while mask:
+        low = mask & -mask
+        slots.append(low.bit_length() - 1)
+        mask ^= low
+    return slots
