@@ -247,6 +247,8 @@ class Upstream(asyncio.Protocol):
         if not self._head_sent:
             self._head_sent = True
             sink.head(self._head)
+            if self._exchange is not exchange:
+                return  # the sink wants no more of this answer
         pieces = self._pieces[: self._whole] if done else self._pieces[:]
         self._pieces.clear()
         if done:

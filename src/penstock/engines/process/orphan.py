@@ -6,7 +6,9 @@ import signal
 import sys
 import threading
 
-PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+# <sys/prctl.h>
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent(parent: int) -> None:
@@ -20,6 +22,12 @@ def die_with_parent(parent: int) -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the call
         os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of descendants that lose theirs, so that it can wait for them. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def watch_stdin(descriptor: int) -> None:
