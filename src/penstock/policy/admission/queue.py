@@ -82,7 +82,8 @@ class AdmissionQueue:
             return Admitted()
         ahead, ahead_tokens = self._order.ahead(waiter)
         estimate = self._speed.wait_s(ahead, ahead_tokens)
-        if deadline <= now or (estimate is not None and now + estimate > deadline):
+        # The first in line may wait whatever the estimate: were all refused, the speed would never be learned anew.
+        if deadline <= now or (ahead and estimate is not None and now + estimate > deadline):
             return self._too_late(waiter, now, estimate)
         displaced = self._make_room(waiter)
         if displaced is None:

@@ -82,7 +82,10 @@ class Fallbacks:
         model, pool = place
         rule = self._rules.get(place) or self._rules.get((model, ANY))
         for target in rule.to if rule is not None else ():
-            self._refuse_circle((target.model or model, target.pool or pool), [*path, place], checked)
+            following = (target.model or model, target.pool or pool)
+            # "The same model in the spare pool", met in the spare pool: nothing is left to try there.
+            if following != place or place in self._rules:
+                self._refuse_circle(following, [*path, place], checked)
         checked.add(place)
 
 

@@ -1,6 +1,6 @@
 """How many retries the traffic may carry: a budget of tokens that requests earn and time takes away.
 
-That credits expire is the idea of Finagle's `RetryBudget`. There the floor comes on top of the share; here it is inside:
+Credits expire as in Finagle's `RetryBudget`. There the floor comes on top of the share; here it is inside:
 
     retries in any window  <=  max(floor, ratio * requests in that window)
 

@@ -22,7 +22,8 @@ class SlowStartSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 def weight(settings: SlowStartSettings, age_s: float) -> float:
     """Share of its fair load, in [minimum, 1], for an engine that has been well for `age_s` seconds."""
-    if age_s >= settings.window:
+    age = max(0.0, age_s)
+    if age >= settings.window:
         return 1.0
-    risen: float = (max(0.0, age_s) / settings.window) ** (1.0 / settings.aggression)
+    risen: float = (age / settings.window) ** (1.0 / settings.aggression)
     return max(settings.minimum, risen)
