@@ -1,0 +1,1 @@
+"""Routing policies and rival routers in front of the same real engines."""
