@@ -1,14 +1,14 @@
 """A prompt as a chain of hashes, and where the chain is known.
 
-Blocks grow with the depth: sixteen of `block_bytes`, sixteen of twice that, and so on. A match is known to a sixteenth
-or better of its length, and a prompt of any size has few entries.
+Blocks grow with the depth: eight of `block_bytes`, eight of twice that, and so on. A match is known to about an eighth
+of its length, and a prompt of any size has few entries.
 """
 
 from collections.abc import Collection, Sequence
 from typing import Protocol
 from zlib import crc32
 
-PER_SIZE = 16
+PER_SIZE = 8
 """Blocks of one size before the size doubles."""
 
 
@@ -33,13 +33,14 @@ def prompt_chain(prompt: bytes, block_bytes: int, seed: str) -> tuple[int, ...]:
     value = crc32(seed.encode())
     total = len(prompt)
     view = memoryview(prompt)
-    chain = []
+    chain: list[int] = []
     start, size = 0, block_bytes
     while start + size <= total:
-        for end in range(start + size, min(start + PER_SIZE * size, total) + 1, size):
-            value = crc32(view[start:end], value)
-            chain.append(end << 32 | value)
-            start = end
+        stop = min(start + PER_SIZE * size, total)
+        chain += [
+            end << 32 | (value := crc32(view[end - size : end], value)) for end in range(start + size, stop + 1, size)
+        ]
+        start += PER_SIZE * size
         size *= 2
     return tuple(chain)
 

@@ -1,6 +1,7 @@
 """The engines of the present view, each in a slot: a number, a bit, and a place in arrays that decisions read."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from operator import itemgetter
 
 from penstock.policy.route.claims import Claims
 from penstock.policy.route.facts import Ask, EngineFacts
@@ -12,11 +13,15 @@ from penstock.policy.route.standing import NEVER, Standing
 class Group:
     """Engines that may serve the same kind of request."""
 
-    __slots__ = ("mask", "slots", "turn")
+    __slots__ = ("loads_of", "mask", "slots", "turn")
 
     def __init__(self, slots: list[int], turn: int) -> None:
         self.slots = slots
         self.mask = sum(1 << slot for slot in slots)
+        self.loads_of: Callable[[Sequence[float]], Sequence[float]] = (
+            itemgetter(*slots) if len(slots) > 1 else lambda loads: [loads[slot] for slot in slots]
+        )
+        """Their loads from the array of all loads, in the order of `slots`."""
         self.turn = turn
         """Requests decided so far, for whoever goes in turn."""
 
@@ -37,7 +42,13 @@ class Roster:
         self.seeds: list[int] = []
         """64 bits per engine name, for rendezvous hashing. Replaced, not changed: decisions keep it."""
         self.pressed = 0
+        """Engines, as bits: short of KV cache."""
+        self.queued = 0
+        """With requests waiting inside."""
         self.full = 0
+        """With as many requests as they may have."""
+        self.light = 0
+        """With a weight below 1."""
 
     def update(self, engines: Sequence[EngineFacts], now: float) -> int:
         """Takes a new view; returns the bits of the engines that left."""
@@ -49,7 +60,9 @@ class Roster:
             gone |= 1 << slot
             self.tidy(name)
         self.pressed &= ~gone
+        self.queued &= ~gone
         self.full &= ~gone
+        self.light &= ~gone
         for facts in engines:
             known = self.slot_of.get(facts.name)
             standing = self.standings[known] if known is not None else None
@@ -112,7 +125,9 @@ class Roster:
         self.own_tokens[slot] = standing.claims.tokens
         bit = 1 << slot
         self.pressed = self.pressed | bit if standing.pressed(now) else self.pressed & ~bit
+        self.queued = self.queued | bit if standing.queue(now) >= 1.0 else self.queued & ~bit
         self.full = self.full | bit if standing.full(now) else self.full & ~bit
+        self.light = self.light | bit if standing.facts.weight < 1.0 else self.light & ~bit
 
     def group(self, ask: Ask) -> Group:
         """Engines that serve what is asked, whatever their state."""

@@ -12,7 +12,7 @@ from penstock.policy.route.latency import Predictor
 from penstock.policy.route.policies import POLICIES
 from penstock.policy.route.precise import PreciseIndex
 from penstock.policy.route.prefix import PrefixIndex, longest
-from penstock.policy.route.roster import Group, Roster
+from penstock.policy.route.roster import Roster
 from penstock.policy.route.scores import SCORERS
 from penstock.policy.route.settings import RouteSettings
 from penstock.policy.route.view import View, members
@@ -57,7 +57,13 @@ class Router:
         if not mask:
             return None
         slots = group.slots if mask == group.mask else members(mask)
-        view = self._view(ask, now, chance, slots, group)
+        view = self._view(ask, now, chance, mask, slots)
+        view.turn = group.turn
+        group.turn += 1
+        if slots is group.slots:
+            view.values = group.loads_of(view.loads)
+        else:
+            view.values = [view.loads[slot] for slot in slots]
         slot, reason = self._policy(view) if len(slots) > 1 else (slots[0], "only engine")
         depth = view.depth(slot) if view.masks else 0
         return Decision(
@@ -69,20 +75,21 @@ class Router:
             snapshot=Snapshot(view, frozenset(excluded), roster.full, roster.own.copy(), roster.own_tokens.copy()),
         )
 
-    def _view(self, ask: Ask, now: float, chance: float, slots: Sequence[int], group: Group) -> View:
+    def _view(self, ask: Ask, now: float, chance: float, mask: int, slots: Sequence[int]) -> View:
         roster = self._roster
         view = View()
         view.ask = ask
         view.now = now
         view.chance = chance
-        view.turn = group.turn
-        group.turn += 1
+        view.mask = mask
         view.slots = slots
         view.loads = roster.loads.copy()
         view.seeds = roster.seeds
         view.standings = roster.standings.copy()
         view.masks = self._index.lookup(ask.chain)
         view.pressed = roster.pressed
+        view.queued = roster.queued
+        view.light = roster.light
         view.settings = self._settings
         view.index = self._index
         view.predictor = self._predictor
@@ -150,6 +157,11 @@ class Router:
     def in_flight(self, engine: str) -> int:
         """Requests begun and not ended on `engine`, whether it is still in the view or not."""
         return self._roster.in_flight(engine)
+
+    def load(self, engine: str) -> float:
+        """Effective load of `engine` in requests, as decisions see it; 0 for one that is not in the view."""
+        slot = self._roster.slot_of.get(engine)
+        return self._roster.loads[slot] if slot is not None else 0.0
 
     def learned(self, engine: str, chain: Sequence[int]) -> None:
         """Somebody else (another worker or replica) sent a prompt with this chain to `engine`."""

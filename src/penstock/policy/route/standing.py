@@ -88,7 +88,7 @@ class Standing:
         if fresh:
             load += fresh * (self._others + self._penalty())
         weight = self.facts.weight
-        return load / weight if weight < 1.0 else load
+        return load / weight if 0.0 < weight < 1.0 else load
 
     def _penalty(self) -> float:
         kv, limit = self._kv, self._settings.kv_limit

@@ -13,6 +13,8 @@ from penstock.policy.route.rendezvous import preferred
 from penstock.policy.route.settings import RouteSettings
 from penstock.policy.route.standing import Standing
 
+_DENSE = 8
+
 
 class Pick(NamedTuple):
     """The slot chosen, and the rule that chose it."""
@@ -28,16 +30,20 @@ class View:
         "ask",
         "chance",
         "index",
+        "light",
         "loads",
+        "mask",
         "masks",
         "now",
         "predictor",
         "pressed",
+        "queued",
         "seeds",
         "settings",
         "slots",
         "standings",
         "turn",
+        "values",
     )
 
     ask: Ask
@@ -45,12 +51,19 @@ class View:
     chance: float
     turn: int
     slots: Sequence[int]
+    """The candidates, in one order for all decisions on a view."""
+    values: Sequence[float]
+    """Their loads, in that order."""
+    mask: int
+    """The candidates as bits."""
     loads: Sequence[float]
     seeds: Sequence[int]
     standings: Sequence[Standing | None]
     masks: Sequence[int]
     """Per entry of the prompt's chain, the engines that have all up to it."""
     pressed: int
+    queued: int
+    light: int
     settings: RouteSettings
     index: PrefixIndex
     predictor: Predictor
@@ -64,8 +77,7 @@ class View:
 
     def least(self) -> float:
         """Load of the least loaded candidate."""
-        loads = self.loads
-        return min([loads[slot] for slot in self.slots])
+        return min(self.values)
 
     def bound(self, least: float) -> float:
         """Greatest load that is still near `least`. A negative priority sees half the window per step down."""
@@ -84,7 +96,7 @@ class View:
         if len(slots) == 1:
             return slots[0]
         loads = self.loads
-        values = [loads[slot] for slot in slots]
+        values = self.values if slots is self.slots else [loads[slot] for slot in slots]
         least = min(values)
         if values.count(least) == 1:
             return slots[values.index(least)]
@@ -93,6 +105,10 @@ class View:
     def rendezvous(self, key: int, slots: Sequence[int]) -> int:
         """The engine that `key` prefers among `slots`: the same in every process, whatever else comes or goes."""
         return preferred(key, self.seeds, slots)
+
+    def wants_adapter(self) -> bool:
+        """The request names a LoRA adapter."""
+        return self.ask.model in self.standing(self.slots[0]).facts.adapters
 
     def depth(self, slot: int) -> int:
         """Entries of the chain that the engine has."""
@@ -111,14 +127,13 @@ class View:
 
 def bits(slots: Sequence[int]) -> int:
     """Mask of `slots`."""
-    mask = 0
-    for slot in slots:
-        mask |= 1 << slot
-    return mask
+    return sum(map((1).__lshift__, slots))
 
 
 def members(mask: int) -> list[int]:
     """Slots in `mask`, lowest first."""
+    if mask.bit_count() > _DENSE:
+        return [slot for slot in range(mask.bit_length()) if mask >> slot & 1]
     slots = []
     while mask:
         low = mask & -mask

@@ -21,19 +21,31 @@ def balanced(view: View) -> Pick:
     """
     least = view.least()
     bound = view.bound(least)
-    loads = view.loads
-    near = [slot for slot in view.slots if loads[slot] <= bound]
-    near = residents(view, near) or near
-    if view.masks:
-        depth, holders = longest(view.masks, bits(near) & ~view.pressed)
-        if holders:
-            slots = members(holders)
-            return Pick(
-                view.lightest(slots),
-                f"prefix {view.tokens(depth)} tokens on {len(slots)} of {len(near)} engines"
-                f" within load {bound:.2f} (least {least:.2f})",
-            )
-    return _no_prefix(view, near, bound)
+    near = _near(view, bound) if view.wants_adapter() else None
+    calm = ~view.pressed & (view.mask if near is None else bits(near))
+    depth, holders = longest(view.masks, calm)
+    slots = _within(view, members(holders), bound)
+    if holders and not slots:
+        near = near or _near(view, bound)
+        depth, holders = longest(view.masks, ~view.pressed & bits(near))
+        slots = members(holders)
+    if slots:
+        return Pick(
+            view.lightest(slots),
+            f"prefix {view.tokens(depth)} tokens on {len(slots)} of {len(view.slots)} engines"
+            f" within load {bound:.2f} (least {least:.2f})",
+        )
+    return _no_prefix(view, near or _near(view, bound), bound)
+
+
+def _near(view: View, bound: float) -> Sequence[int]:
+    """Engines inside the window; of those, the ones where the request's adapter is in use, if any."""
+    near = [slot for slot, load in zip(view.slots, view.values, strict=True) if load <= bound]
+    return residents(view, near) or near
+
+
+def _within(view: View, slots: Sequence[int], bound: float) -> list[int]:
+    return [slot for slot in slots if view.loads[slot] <= bound]
 
 
 def _no_prefix(view: View, near: Sequence[int], bound: float) -> Pick:
@@ -43,7 +55,7 @@ def _no_prefix(view: View, near: Sequence[int], bound: float) -> Pick:
         return Pick(slot, f"session's own of {len(calm)} engines within load {bound:.2f}")
     loads = view.loads
     least = min([loads[slot] for slot in near])
-    ties = [slot for slot in near if loads[slot] <= least + _TIE]
+    ties = _within(view, near, least + _TIE)
     chain = view.ask.chain
     slot = view.rendezvous(chain[0] * _SPREAD, ties) if chain and len(ties) > 1 else view.any_of(ties)
     return Pick(slot, f"no prefix: least load {loads[slot]:.2f} of {len(near)} engines within {bound:.2f}")

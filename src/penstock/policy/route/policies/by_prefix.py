@@ -1,12 +1,12 @@
 """Prefix affinity alone: the yardstick that makes hot spots."""
 
 from penstock.policy.route.prefix import longest
-from penstock.policy.route.view import Pick, View, bits, members
+from penstock.policy.route.view import Pick, View, members
 
 
 def prefix(view: View) -> Pick:
     """The longest prefix, whatever the load; the least loaded among equals."""
-    depth, holders = longest(view.masks, bits(view.slots)) if view.masks else (0, 0)
+    depth, holders = longest(view.masks, view.mask)
     slots = members(holders) if holders else view.slots
     slot = view.lightest(slots)
     return Pick(slot, f"prefix {view.tokens(depth)} tokens on {len(slots)} of {len(view.slots)}")

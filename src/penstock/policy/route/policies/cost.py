@@ -1,11 +1,12 @@
 """The cheapest engine that has room."""
 
-from penstock.policy.route.view import Pick, View
+from penstock.policy.route.view import Pick, View, members
 
 
 def lowest_cost(view: View) -> Pick:
     """Cheapest among engines without a queue and without KV pressure; the least loaded when all have either."""
-    roomy = [s for s in view.slots if not view.pressed >> s & 1 and view.standing(s).queue(view.now) < 1.0]
+    crowded = view.mask & (view.pressed | view.queued)
+    roomy = members(view.mask & ~crowded) if crowded else view.slots
     if not roomy:
         slot = view.lightest(view.slots)
         return Pick(slot, f"no room anywhere: least load {view.loads[slot]:.2f} of {len(view.slots)}")

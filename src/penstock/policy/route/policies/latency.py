@@ -1,10 +1,8 @@
 """The engine that will be done first, as far as is known."""
 
-from heapq import nsmallest
-
 from penstock.policy.route.prefix import longest
 from penstock.policy.route.scores.latency import expected
-from penstock.policy.route.view import Pick, View, bits, members
+from penstock.policy.route.view import Pick, View, members
 
 _CONSIDERED = 8
 """Predictions are made for so many of the least loaded, and half as many of the longest prefixes."""
@@ -16,8 +14,8 @@ def predicted_latency(view: View) -> Pick:
     """Least predicted time to the first token plus time per token after it, over the expected output."""
     slots = list(view.slots)
     if len(slots) > _CONSIDERED:
-        _, holders = longest(view.masks, bits(slots)) if view.masks else (0, 0)
-        near = nsmallest(_CONSIDERED, slots, key=view.loads.__getitem__)
+        _, holders = longest(view.masks, view.mask)
+        near = [slot for _, slot in sorted(zip(view.values, slots, strict=True))[:_CONSIDERED]]
         slots = list(dict.fromkeys(near + members(holders)[: _CONSIDERED // 2]))
     unknown = [s for s in slots if view.predictor.samples(view.standing(s).facts.name) < _UNKNOWN]
     if unknown:

@@ -9,6 +9,8 @@ _SPREAD = 0.6180339887498949
 
 def thinned(view: View) -> Sequence[int]:
     """Candidates, each with a weight below 1 left out as often as that asks; all of them when none is left."""
+    if not view.light & view.mask:
+        return view.slots
     kept = [
         slot
         for slot in view.slots

@@ -26,8 +26,7 @@ def adapter(view: View) -> Callable[[int], float]:
 
 def residents(view: View, slots: Sequence[int]) -> list[int]:
     """Those of `slots` where the adapter is in use; none when the request wants no adapter."""
-    model = view.ask.model
-    if not model or model not in view.standing(slots[0]).facts.adapters:
+    if not view.wants_adapter():
         return []
     return [slot for slot in slots if _in_use(view, slot)]
 

@@ -1,0 +1,124 @@
+"""Chains and indexes of prefixes."""
+
+import subprocess
+import sys
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.policy.route.approximate import ApproximateIndex
+from penstock.policy.route.precise import PreciseIndex
+from penstock.policy.route.prefix import PER_SIZE, block_size, covered, longest, prompt_chain
+
+BLOCK = 16
+
+
+def deepest(index: ApproximateIndex | PreciseIndex, chain: tuple[int, ...], bit: int) -> int:
+    return longest(index.lookup(chain), bit)[0]
+
+
+@given(same=st.binary(max_size=2000), one=st.binary(max_size=500), other=st.binary(max_size=500))
+def test_prompts_share_the_entries_of_what_they_share(same: bytes, one: bytes, other: bytes) -> None:
+    a, b = prompt_chain(same + one, BLOCK, "m"), prompt_chain(same + other, BLOCK, "m")
+    whole = prompt_chain(same, BLOCK, "m")
+    assert a[: len(whole)] == b[: len(whole)] == whole
+    common = next((i for i, (x, y) in enumerate(zip(same + one, same + other, strict=False)) if x != y), None)
+    if common is not None:
+        beyond = sum(covered(i + 1, BLOCK) <= common for i in range(len(a)))
+        assert not set(a[beyond:]) & set(b[beyond:])
+
+
+@given(prompt=st.binary(max_size=20_000))
+def test_entries_cover_whole_blocks(prompt: bytes) -> None:
+    depth = len(prompt_chain(prompt, BLOCK, ""))
+    assert covered(depth, BLOCK) <= len(prompt) < covered(depth + 1, BLOCK)
+    assert covered(depth + 1, BLOCK) - covered(depth, BLOCK) == block_size(depth, BLOCK)
+
+
+def test_a_long_prompt_has_few_entries() -> None:
+    assert len(prompt_chain(bytes(4 << 20), 128, "m")) < 14 * PER_SIZE
+
+
+def test_a_seed_separates() -> None:
+    assert not set(prompt_chain(b"x" * 64, BLOCK, "m")) & set(prompt_chain(b"x" * 64, BLOCK, "n"))
+
+
+def test_another_process_agrees() -> None:
+    code = (
+        "from penstock.policy.route.prefix import prompt_chain\n"
+        "from penstock.policy.route.rendezvous import key_of\n"
+        "print(prompt_chain(b'abc' * 99, 16, 'm'), key_of('e'))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(told) == 1
+
+
+@given(
+    uses=st.lists(st.tuples(st.sampled_from([1, 2, 4]), st.integers(0, 3), st.integers(0, 24)), max_size=40),
+    tokens=st.integers(0, 200),
+)
+def test_the_index_is_bounded_and_has_no_gaps(uses: list[tuple[int, int, int]], tokens: int) -> None:
+    index = ApproximateIndex(BLOCK, 4.0)
+    chains = {(r, d): prompt_chain(bytes([r]) * covered(d, BLOCK), BLOCK, "m") for _, r, d in uses}
+    for bit, root, depth in uses:
+        chain = chains[root, depth]
+        index.note(bit, chain, tokens)
+        assert index.held_bytes(bit) <= tokens * 4
+        fits = max(d for d in range(depth + 1) if covered(d, BLOCK) <= tokens * 4)
+        assert deepest(index, chain, bit) >= fits, "what was used last is there"
+    for chain in chains.values():
+        masks = index.lookup(chain)
+        assert all(after & ~before == 0 for before, after in pairwise(masks))
+        assert all(masks)
+    for bit in (1, 2, 4):
+        index.forget(bit)
+        assert index.held_bytes(bit) == 0
+    assert all(index.lookup(chain) == [] for chain in chains.values())
+
+
+def test_what_was_used_longest_ago_goes_first() -> None:
+    index = ApproximateIndex(BLOCK, 4.0)
+    old, new, third = (prompt_chain(bytes([i]) * 4 * BLOCK, BLOCK, "m") for i in range(3))
+    for chain in (old, new, old, third):
+        index.note(1, chain, 2 * BLOCK)
+    assert [deepest(index, chain, 1) for chain in (old, new, third)] == [4, 0, 4]
+
+
+def test_usage_corrects_bytes_per_token() -> None:
+    index = ApproximateIndex(BLOCK, 4.0)
+    for _ in range(200):
+        index.learn(20, covered(20, BLOCK) // 2)
+    assert index.tokens(20) > covered(20, BLOCK) / 2.3
+    index.learn(20, 0)
+    index.learn(0, 10**9)
+    assert index.tokens(20) > covered(20, BLOCK) / 2.3
+
+
+@given(
+    events=st.lists(
+        st.tuples(st.booleans(), st.sampled_from([1, 2]), st.lists(st.integers(0, 9), max_size=4)), max_size=30
+    )
+)
+def test_events_leave_what_is_stored(events: list[tuple[bool, int, list[int]]]) -> None:
+    index = PreciseIndex(16)
+    held: dict[int, set[int]] = {1: set(), 2: set()}
+    for stored, bit, hashes in events:
+        if stored:
+            index.stored(bit, hashes, None)
+            held[bit] |= set(hashes)
+        else:
+            index.removed(bit, hashes)
+            held[bit] -= set(hashes)
+    chain = tuple(range(10))
+    for bit, own in held.items():
+        assert index.held(bit) == len(own)
+        assert deepest(index, chain, bit) == next((i for i in chain if i not in own), 10)
+    index.forget(1)
+    assert deepest(index, chain, 1) == 0
+    assert deepest(index, chain, 2) == next((i for i in chain if i not in held[2]), 10)
