@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
+from penstock.config.routing import Routing
 from penstock.core.clock import monotonic
 from penstock.core.load import Load
 from penstock.gateway.picker.desk import Desk
@@ -19,7 +20,6 @@ from penstock.gateway.picker.messages import (
 )
 from penstock.gateway.picker.server import PROCESSOR, PickerServer, Settings
 from penstock.policy.route.facts import EngineFacts
-from penstock.policy.route.settings import RouteSettings
 
 A, B, C = "10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000"
 NONE, STREAMED, BUFFERED, FULL_DUPLEX = 0, 1, 2, 4
@@ -99,7 +99,7 @@ class World:
     """A desk, its server, and a channel to it."""
 
     def __init__(self) -> None:
-        self.desk = Desk(RouteSettings(), lambda: 0.0, objectives={"batch": -1, "chat": 1})
+        self.desk = Desk(Routing(), lambda: 0.0, objectives={"batch": -1, "chat": 1})
         self.doubted: list[str] = []
         self.ready = True
         settings = Settings(host="127.0.0.1", port=0, body_bytes=LONGEST_BODY, streams=100, drain_s=0.5)

@@ -7,9 +7,9 @@ from typing import Any
 import grpc
 import pytest
 
+from penstock.config.routing import Routing
 from penstock.core.load import Load
 from penstock.gateway.picker.desk import Desk
-from penstock.policy.route.settings import RouteSettings
 from tests.faults.world import until
 from tests.gateway.picker.conftest import (
     BUFFERED,
@@ -217,7 +217,7 @@ async def test_what_the_answer_says_is_learnt(world: World, monkeypatch: pytest.
 
 
 async def test_fallbacks_follow_the_first(world: World) -> None:
-    world.desk = Desk(RouteSettings(), lambda: 0.5, fallbacks=2)
+    world.desk = Desk(Routing(), lambda: 0.5, fallbacks=2)
     world.engines(facts(A), facts(B))
     async with world.conversation() as told:
         named = metadata(await told.request()).split(",")

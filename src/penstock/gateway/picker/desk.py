@@ -5,22 +5,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
+from penstock.config.routing import Routing
 from penstock.core.errors import NotFound, RequestError, Unavailable
 from penstock.core.request import Request
+from penstock.gateway.ask import ask_of
+from penstock.gateway.view import route_settings
 from penstock.policy.route.facts import Ask, EngineFacts, Lease
-from penstock.policy.route.prefix import prompt_chain
 from penstock.policy.route.router import Router
-from penstock.policy.route.settings import RouteSettings
 from penstock.wire.openai import read_call
-from penstock.wire.prompt import prompt_of
 
 log = logging.getLogger("penstock.picker")
 
 OBJECTIVE = "x-llm-d-inference-objective"
 FAIRNESS = "x-llm-d-inference-fairness-id"
-SESSION = "x-session-id"
-MOST_PROMPT = 1 << 20
-"""Bytes of a prompt that are hashed, about 260,000 tokens: bounds the time of one decision."""
 SHED_WAITING = 5
 """Requests in an engine's own queue from which it takes none that may be shed."""
 RETRY_AFTER_S = 1.0
@@ -51,14 +48,15 @@ class Desk:
 
     def __init__(
         self,
-        settings: RouteSettings,
+        routing: Routing,
         chance: Callable[[], float],
         *,
         objectives: Mapping[str, int] | None = None,
         fallbacks: int = 0,
     ) -> None:
-        self.router = Router(settings)
-        self._settings = settings
+        self._routing = routing
+        self._settings = route_settings(routing)
+        self.router = Router(self._settings)
         self._chance = chance
         self._objectives = objectives or {}
         self._fallbacks = fallbacks
@@ -74,17 +72,11 @@ class Desk:
     def read(self, path: bytes, headers: Mapping[str, bytes], body: bytes, now: float) -> Ask:
         """What a request asks for. Raises BadRequest for JSON that cannot be read."""
         request = Request(now)
-        request.body = body
+        request.path, request.body = path, body
         request.headers = [b"%s: %s" % (name.encode("latin-1"), value) for name, value in headers.items()]
-        model = read_call(request).model or ""
-        prompt = prompt_of(path, body)
-        return Ask(
-            model=model,
-            chain=prompt_chain(prompt[:MOST_PROMPT], self._settings.block_bytes, model),
-            prompt_tokens=int(len(prompt) / self._settings.bytes_per_token),
-            session=_text(headers, SESSION),
-            priority=self._objectives.get(_text(headers, OBJECTIVE), 0),
-        )
+        ask = ask_of(request, read_call(request), self._routing)
+        priority = self._objectives.get(headers.get(OBJECTIVE, b"").decode("latin-1"))
+        return ask if priority is None else msgspec.structs.replace(ask, priority=priority)
 
     def choose(self, ask: Ask, subset: Collection[str] | None, fairness: str, now: float) -> Pick:
         """An engine out of `subset` (None: any), leased. Raises NotFound, Unavailable (503) or Overloaded (429)."""
@@ -127,7 +119,3 @@ class Desk:
                 break
             fallbacks.append(decision.engine)
         return tuple(fallbacks)
-
-
-def _text(headers: Mapping[str, bytes], name: str) -> str:
-    return headers.get(name, b"").decode("latin-1")

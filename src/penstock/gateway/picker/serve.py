@@ -14,7 +14,6 @@ from penstock.gateway.picker.desk import Desk
 from penstock.gateway.picker.exchange import Exchange
 from penstock.gateway.picker.server import PickerServer, Settings
 from penstock.gateway.picker.watch import Watch
-from penstock.gateway.view import route_settings
 
 
 async def serve(
@@ -29,7 +28,7 @@ async def serve(
     engines = [engine for engine in config.engines if isinstance(engine, Remote)]
     if not engines:
         raise ConfigError("engines: the picker needs one of kind http, dns, file or kubernetes; it starts none itself")
-    desk = Desk(route_settings(config.routing), random.Random().random, objectives=objectives, fallbacks=fallbacks)
+    desk = Desk(config.routing, random.Random().random, objectives=objectives, fallbacks=fallbacks)
     watch = Watch(engines, desk.view, config.routing.load_interval, os.environ)
 
     def open_exchange() -> Exchange:
