@@ -49,13 +49,14 @@ def _within(view: View, slots: Sequence[int], bound: float) -> list[int]:
 
 
 def _no_prefix(view: View, near: Sequence[int], bound: float) -> Pick:
-    calm = [slot for slot in near if not view.pressed >> slot & 1] or near
+    calm = [slot for slot in near if not view.pressed >> slot & 1] if view.pressed else near
+    calm = calm or near
     if view.ask.session:
         slot = view.rendezvous(key_of(view.ask.session), calm)
         return Pick(slot, f"session's own of {len(calm)} engines within load {bound:.2f}")
     loads = view.loads
-    least = min([loads[slot] for slot in near])
-    ties = _within(view, near, least + _TIE)
+    least = min([loads[slot] for slot in calm])
+    ties = _within(view, calm, least + _TIE)
     chain = view.ask.chain
     slot = view.rendezvous(chain[0] * _SPREAD, ties) if chain and len(ties) > 1 else view.any_of(ties)
-    return Pick(slot, f"no prefix: least load {loads[slot]:.2f} of {len(near)} engines within {bound:.2f}")
+    return Pick(slot, f"no prefix: least load {loads[slot]:.2f} of {len(calm)} engines within {bound:.2f}")

@@ -1,0 +1,134 @@
+"""Two legs: when, where, and what each carries."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.policy.route.disaggregate import (
+    ADDRESS,
+    SplitSettings,
+    decode_parameters,
+    prefill_body,
+    prefill_parameters,
+    split,
+)
+from penstock.policy.route.facts import Ask, EngineFacts
+from penstock.policy.route.router import Router
+from penstock.policy.route.settings import RouteSettings
+from tests.policy.route.fleets import ASKS, CHANCES, FLEETS, engine
+
+SETTINGS = SplitSettings(min_prompt_tokens=100)
+BLOCKS = st.one_of(st.lists(st.integers(0, 99)), st.lists(st.lists(st.integers(0, 99), max_size=3), max_size=3))
+ANSWERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "do_remote_prefill": st.booleans(),
+        "do_remote_decode": st.booleans(),
+        "remote_engine_id": st.one_of(st.none(), st.text(max_size=4)),
+        "remote_block_ids": st.one_of(st.none(), BLOCKS),
+        "remote_request_id": st.text(max_size=4),
+        "remote_host": st.one_of(st.none(), st.just("10.0.0.1")),
+        "remote_port": st.one_of(st.none(), st.integers(1, 65535)),
+        "tp_size": st.integers(1, 8),
+    },
+)
+
+
+def routed(*engines: EngineFacts) -> Router:
+    router = Router(RouteSettings())
+    router.update(engines)
+    return router
+
+
+@given(fleet=FLEETS, ask=ASKS, chance=CHANCES, tokens=st.integers(0, 3000))
+def test_each_leg_has_an_engine_of_its_role(fleet: list[EngineFacts], ask: Ask, chance: float, tokens: int) -> None:
+    facts = {e.name: e for e in fleet}
+    legs = split(routed(*fleet), ask, 25.0, chance, SplitSettings(min_prompt_tokens=tokens))
+    if legs is None:
+        return
+    assert facts[legs.decode.engine].role != "prefill"
+    assert legs.reason
+    if legs.prefill is not None:
+        assert facts[legs.prefill.engine].role != "decode"
+        assert legs.prefill.engine != legs.decode.engine
+        assert ask.prompt_tokens - legs.decode.matched_tokens >= tokens
+
+
+def test_a_long_fresh_prompt_is_split() -> None:
+    legs = split(routed(engine("p", role="prefill"), engine("d", role="decode")), Ask("m", (), 500), 0, 0, SETTINGS)
+    assert legs is not None
+    assert legs.prefill is not None
+    assert (legs.prefill.engine, legs.decode.engine) == ("p", "d")
+
+
+def test_a_short_or_cached_prompt_is_not() -> None:
+    router = routed(engine("p", role="prefill"), engine("d", role="decode"))
+    chain = tuple(range(1, 30))
+    for ask in (Ask("m", (), 50), Ask("m", chain, 500)):
+        router.learned("d", chain)
+        legs = split(router, ask, 0, 0, SETTINGS)
+        assert legs is not None
+        assert legs.prefill is None
+        assert "fresh prompt tokens" in legs.reason
+
+
+def test_a_crowded_prefill_pool_is_spared() -> None:
+    router = routed(engine("p", role="prefill"), engine("d", role="decode"))
+    for _ in range(3):
+        router.begin("p", Ask("m"), 0.0)
+    legs = split(router, Ask("m", (), 500), 0.0, 0.0, SETTINGS)
+    assert legs is not None
+    assert legs.prefill is None
+    assert legs.reason == "prefill load 3.00 above 1.00"
+
+
+def test_one_engine_does_both_and_none_does_nothing() -> None:
+    legs = split(routed(engine("b")), Ask("m", (), 500), 0.0, 0.0, SETTINGS)
+    assert legs is not None
+    assert (legs.decode.engine, legs.prefill) == ("b", None)
+    assert split(routed(engine("p", role="prefill")), Ask("m", (), 500), 0.0, 0.0, SETTINGS) is None
+
+
+@given(answer=st.one_of(ANSWERS, st.none(), st.text(), st.lists(st.integers())))
+def test_the_second_leg_reads_what_the_first_told(answer: object) -> None:
+    second = decode_parameters(answer)
+    if second is None:
+        return
+    assert isinstance(answer, dict)
+    assert second["do_remote_prefill"] is True
+    assert second["do_remote_decode"] is False
+    assert all(second[name] is not None for name in ADDRESS)
+    told = {k: v for k, v in answer.items() if not k.startswith("do_")}
+    assert {k: v for k, v in second.items() if not k.startswith("do_")} == told
+    ids = second["remote_block_ids"]
+    assert isinstance(ids, list)
+    assert any(group != [] for group in ids), "an engine told to read no blocks fails"
+
+
+def test_a_whole_answer_is_passed() -> None:
+    answer = {
+        "do_remote_prefill": True,
+        "do_remote_decode": False,
+        "remote_engine_id": "e",
+        "remote_block_ids": [[1, 2]],
+        "remote_request_id": "r",
+        "remote_host": "10.0.0.1",
+        "remote_port": 5600,
+        "tp_size": 1,
+    }
+    assert decode_parameters(answer) == answer
+    assert decode_parameters({**answer, "remote_block_ids": [[]]}) is None
+
+
+def test_the_first_leg_asks_for_one_token() -> None:
+    body = {"model": "m", "max_tokens": 99, "stream": True, "stream_options": {}, "n": 3, "seed": 1}
+    leg = prefill_body(body)
+    assert leg == {
+        "model": "m",
+        "max_tokens": 1,
+        "stream": False,
+        "seed": 1,
+        "kv_transfer_params": prefill_parameters(),
+    }
+    assert body["max_tokens"] == 99
+    assert prefill_body({"max_completion_tokens": 9})["max_completion_tokens"] == 1
+    assert "max_tokens" not in prefill_body({"max_completion_tokens": 9})
