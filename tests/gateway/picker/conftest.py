@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from penstock.config.routing import Routing
+from penstock.config.routing import Resilience, Routing
 from penstock.core.clock import monotonic
 from penstock.core.load import Load
 from penstock.gateway.picker.desk import Desk
@@ -99,7 +99,7 @@ class World:
     """A desk, its server, and a channel to it."""
 
     def __init__(self) -> None:
-        self.desk = Desk(Routing(), lambda: 0.0, objectives={"batch": -1, "chat": 1})
+        self.desk = Desk(Routing(), Resilience(), lambda: 0.0, objectives={"batch": -1, "chat": 1})
         self.doubted: list[str] = []
         self.ready = True
         settings = Settings(host="127.0.0.1", port=0, body_bytes=LONGEST_BODY, streams=100, drain_s=0.5)
@@ -110,10 +110,10 @@ class World:
         return Exchange(self.desk, monotonic, self.doubted.append, body_bytes=LONGEST_BODY)
 
     def engines(self, *engines: EngineFacts) -> None:
-        self.desk.view(engines, frozenset(model for engine in engines for model in engine.models))
+        self.desk.view(engines, frozenset(model for engine in engines for model in engine.models), monotonic())
 
     def in_flight(self) -> dict[str, int]:
-        return {name: count for name in (A, B, C) if (count := self.desk.router.in_flight(name))}
+        return {name: count for name in (A, B, C) if (count := self.desk.in_flight(name))}
 
     @asynccontextmanager
     async def conversation(self, request: int = BUFFERED, response: int = STREAMED) -> AsyncIterator[Conversation]:

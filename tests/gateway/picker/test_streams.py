@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from penstock.config.routing import Routing
+from penstock.config.routing import Resilience, Routing
 from penstock.core.load import Load
 from penstock.gateway.picker.desk import Desk
 from tests.faults.world import until
@@ -193,14 +193,14 @@ async def test_an_engine_that_is_gone_is_looked_at(world: World, status: str, do
 
 
 async def test_what_the_answer_says_is_learnt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    ends: list[dict[str, Any]] = []
-    end = world.desk.router.end
+    ends: list[tuple[Any, Any]] = []
+    end = world.desk.end
 
-    def noted(lease: Any, now: float, **said: Any) -> None:
-        ends.append(said)
-        end(lease, now, **said)
+    def noted(lease: Any, now: float, verdict: Any, usage: Any) -> None:
+        ends.append((verdict, usage))
+        end(lease, now, verdict, usage)
 
-    monkeypatch.setattr(world.desk.router, "end", noted)
+    monkeypatch.setattr(world.desk, "end", noted)
     async with world.conversation() as told:
         await told.request()
         await told.ask("response_headers", headers=OK)
@@ -209,15 +209,29 @@ async def test_what_the_answer_says_is_learnt(world: World, monkeypatch: pytest.
             await told.ask("response_body", body=piece)
             await asyncio.sleep(0.02)
         await told.ask("response_body", body=USAGE, end_of_stream=True)
-    said = ends[0]
-    assert len(ends) == 1
-    assert (said["prompt_tokens"], said["cached_tokens"], said["ok"]) == (7, 5, True)
-    assert 0.02 <= said["ttft_s"] < 1
-    assert 0.01 < said["tpot_s"] < 0.5
+    [(verdict, usage)] = ends
+    assert (usage.input_tokens, usage.cached_tokens, verdict.ok) == (7, 5, True)
+    assert 0.02 <= verdict.ttft_s < 1
+    assert 0.01 < verdict.tpot_s < 0.5
+
+
+@pytest.mark.parametrize(("status", "left"), [("500", [B]), ("400", [A, B]), ("200", [A, B])])
+async def test_an_engine_that_keeps_failing_is_left_alone(world: World, status: str, left: list[str]) -> None:
+    async def one(answered: str = "200", subset: object = None) -> str:
+        async with world.conversation() as told:
+            to = metadata(await told.request(subset=subset))
+            await told.ask("response_headers", headers={":status": answered}, end_of_stream=True)
+            return to
+
+    for _ in range(Resilience().breaker_failures):
+        await one(status, [A])
+    assert {await one() for _ in range(6)} <= set(left)
+    world.engines(facts(A))
+    assert await one() == A, "one that may fail is better than none"
 
 
 async def test_fallbacks_follow_the_first(world: World) -> None:
-    world.desk = Desk(Routing(), lambda: 0.5, fallbacks=2)
+    world.desk = Desk(Routing(), Resilience(), lambda: 0.5, fallbacks=2)
     world.engines(facts(A), facts(B))
     async with world.conversation() as told:
         named = metadata(await told.request()).split(",")

@@ -5,11 +5,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from penstock.config.routing import Routing
+from penstock.config.routing import Resilience, Routing
 from penstock.core.errors import NotFound, RequestError, Unavailable
+from penstock.core.record import Usage
 from penstock.core.request import Request
 from penstock.gateway.ask import ask_of
-from penstock.gateway.view import route_settings
+from penstock.gateway.verdict import Verdict
+from penstock.gateway.view import health_settings, route_settings
+from penstock.policy.resilience.health import Health
 from penstock.policy.route.facts import Ask, EngineFacts, Lease
 from penstock.policy.route.router import Router
 from penstock.wire.openai import read_call
@@ -49,6 +52,7 @@ class Desk:
     def __init__(
         self,
         routing: Routing,
+        resilience: Resilience,
         chance: Callable[[], float],
         *,
         objectives: Mapping[str, int] | None = None,
@@ -56,18 +60,38 @@ class Desk:
     ) -> None:
         self._routing = routing
         self._settings = route_settings(routing)
-        self.router = Router(self._settings)
+        self._router = Router(self._settings)
+        self._health = Health(health_settings(resilience))
+        self._judged = self._health.version
         self._chance = chance
         self._objectives = objectives or {}
         self._fallbacks = fallbacks
+        self._seen: Sequence[EngineFacts] = ()
         self._engines: Sequence[EngineFacts] = ()
         self._models: frozenset[str] = frozenset()
 
-    def view(self, ready: Sequence[EngineFacts], models: frozenset[str]) -> None:
+    def view(self, seen: Sequence[EngineFacts], models: frozenset[str], now: float) -> None:
         """Takes a whole new view: engines that are ready, and all models that were ever seen on one."""
-        self._engines = ready
+        for engine in seen:
+            self._health.appeared(engine.name, now, engine.pool)
+        for name in {engine.name for engine in self._seen} - {engine.name for engine in seen}:
+            self._health.left(name)
+        self._seen = seen
         self._models = models
-        self.router.update(ready)
+        self._weigh(now)
+
+    def _weigh(self, now: float) -> None:
+        """Tells the router how much of its fair share each engine may get now."""
+        self._judged = self._health.version
+        weights = self._health.weights([engine.name for engine in self._seen], now)
+        self._engines = [
+            msgspec.structs.replace(engine, weight=engine.weight * weights[engine.name]) for engine in self._seen
+        ]
+        self._router.update(self._engines)
+
+    def in_flight(self, engine: str) -> int:
+        """Requests sent to `engine` that have not ended."""
+        return self._router.in_flight(engine)
 
     def read(self, path: bytes, headers: Mapping[str, bytes], body: bytes, now: float) -> Ask:
         """What a request asks for. Raises BadRequest for JSON that cannot be read."""
@@ -85,12 +109,41 @@ class Desk:
         if ask.priority < 0 and all(self._is_full(engine) for engine in eligible):
             raise Overloaded("Every engine is busy and the request may be shed.", retry_after_s=RETRY_AFTER_S)
         excluded = {engine.name for engine in self._engines} - names
-        decision = self.router.choose(ask, now, self._chance(), excluded)
+        decision = self._router.choose(ask, now, self._chance(), excluded)
         if decision is None:
             raise Overloaded("Every engine has as many requests as it may.", retry_after_s=RETRY_AFTER_S)
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s fairness=%s %s", decision.reason, fairness, self.router.explain(decision))
-        return Pick(self.router.begin(decision.engine, ask, now), self._next_best(ask, decision.engine, excluded, now))
+            log.debug("%s fairness=%s %s", decision.reason, fairness, self._router.explain(decision))
+        fallbacks = self._next_best(ask, decision.engine, excluded, now)
+        return Pick(self._begin(decision.engine, ask, now), fallbacks)
+
+    def move(self, pick: Pick, served: str, now: float) -> None:
+        """The proxy retried: `served` answers instead of the engine picked, which failed."""
+        self.end(pick.lease, now, Verdict(False, code="not_served"), Usage())
+        pick.lease = self._begin(served, pick.lease.ask, now)
+
+    def _begin(self, engine: str, ask: Ask, now: float) -> Lease:
+        self._health.began(engine, now)
+        if self._health.version != self._judged:
+            self._weigh(now)
+        return self._router.begin(engine, ask, now)
+
+    def end(self, lease: Lease, now: float, verdict: Verdict, usage: Usage) -> None:
+        """The request is over; a second time does nothing."""
+        if lease.ended:
+            return
+        self._router.end(
+            lease,
+            now,
+            ttft_s=verdict.ttft_s,
+            tpot_s=verdict.tpot_s,
+            prompt_tokens=usage.input_tokens,
+            cached_tokens=usage.cached_tokens,
+            ok=verdict.ok is True,
+        )
+        self._health.observed(lease.engine, now, verdict.ok, verdict.code, verdict.ttft_s, lease.since)
+        if self._health.version != self._judged:
+            self._weigh(now)
 
     def _eligible(self, model: str, subset: Collection[str] | None) -> list[EngineFacts]:
         if model and self._models and model not in self._models:
@@ -98,7 +151,7 @@ class Desk:
         eligible = [
             engine
             for engine in self._engines
-            if (subset is None or engine.name in subset) and (not model or model in engine.models)
+            if engine.weight > 0 and (subset is None or engine.name in subset) and (not model or model in engine.models)
         ]
         if not eligible:
             where = "" if subset is None else " of those that the proxy allows"
@@ -114,7 +167,7 @@ class Desk:
     def _next_best(self, ask: Ask, first: str, excluded: Collection[str], now: float) -> tuple[str, ...]:
         fallbacks: list[str] = []
         for _ in range(self._fallbacks):
-            decision = self.router.choose(ask, now, self._chance(), {first, *fallbacks, *excluded})
+            decision = self._router.choose(ask, now, self._chance(), {first, *fallbacks, *excluded})
             if decision is None:
                 break
             fallbacks.append(decision.engine)

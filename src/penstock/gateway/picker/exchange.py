@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 
 from penstock.core.errors import RequestError, TooLarge
+from penstock.core.record import Usage
 from penstock.gateway.picker import answers
 from penstock.gateway.picker.desk import FAIRNESS, Desk, Pick
 from penstock.gateway.picker.messages import Message
 from penstock.gateway.picker.reading import Reading
+from penstock.gateway.verdict import Verdict
 
 SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 SUBSET = "x-gateway-destination-endpoint-subset"
@@ -147,11 +149,8 @@ class Exchange:
         pick = self._pick
         if pick is None or not served or served == pick.lease.engine:
             return
-        now = self._clock()
-        router = self._desk.router
         self._doubt(pick.lease.engine)
-        router.end(pick.lease, now, ttft_s=None, tpot_s=None, prompt_tokens=0, cached_tokens=0, ok=False)
-        pick.lease = router.begin(served, pick.lease.ask, now)
+        self._desk.move(pick, served, self._clock())
         self._moved = True
 
     def _settle(self, *, whole: bool) -> None:
@@ -159,24 +158,19 @@ class Exchange:
         pick, reading = self._pick, self._reading
         if pick is None or pick.lease.ended:
             return
-        status = 0 if reading is None else reading.status
-        if status in ENGINE_GONE:
-            self._doubt(pick.lease.engine)
-        now = self._clock()
-        end = self._desk.router.end
         if reading is None:
-            end(pick.lease, now, ttft_s=None, tpot_s=None, prompt_tokens=0, cached_tokens=0, ok=False)
+            self._desk.end(pick.lease, self._clock(), Verdict(None), Usage())
             return
+        if reading.status in ENGINE_GONE:
+            self._doubt(pick.lease.engine)
         usage = reading.usage
-        end(
-            pick.lease,
-            now,
+        verdict = Verdict(
+            reading.verdict(whole or self._response_mode == 0),
+            code=f"status_{reading.status}",
             ttft_s=None if self._moved else reading.ttft(pick.lease.since),
             tpot_s=reading.tpot(usage),
-            prompt_tokens=usage.input_tokens,
-            cached_tokens=usage.cached_tokens,
-            ok=status < 500 and (whole or self._response_mode == 0),
         )
+        self._desk.end(pick.lease, self._clock(), verdict, usage)
 
 
 def _headers(found: Message) -> Mapping[str, bytes]:

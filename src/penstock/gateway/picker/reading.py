@@ -31,6 +31,12 @@ class Reading:
             self._last = now
             self._first = self._first or now
 
+    def verdict(self, whole: bool) -> bool | None:
+        """Whether the engine did well; None where that was not up to it: a bad request, a client that left."""
+        if self.status >= 500:
+            return False
+        return True if whole and self.status < 400 else None
+
     @property
     def usage(self) -> Usage:
         """As the engine reported it; zeros where it reported none."""

@@ -28,7 +28,8 @@ async def serve(
     engines = [engine for engine in config.engines if isinstance(engine, Remote)]
     if not engines:
         raise ConfigError("engines: the picker needs one of kind http, dns, file or kubernetes; it starts none itself")
-    desk = Desk(config.routing, random.Random().random, objectives=objectives, fallbacks=fallbacks)
+    chance = random.Random().random
+    desk = Desk(config.routing, config.resilience, chance, objectives=objectives, fallbacks=fallbacks)
     watch = Watch(engines, desk.view, config.routing.load_interval, os.environ)
 
     def open_exchange() -> Exchange:

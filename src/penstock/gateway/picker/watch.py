@@ -18,7 +18,7 @@ CONNECT_S = 1.0
 RESOLVED_S = 10.0
 """How long the address of a host name is believed."""
 
-View = Callable[[Sequence[EngineFacts], frozenset[str]], None]
+View = Callable[[Sequence[EngineFacts], frozenset[str], float], None]
 
 
 class Watch:
@@ -85,14 +85,13 @@ class Watch:
         }
         self._addresses = {url: found for url, found in self._addresses.items() if url in addresses}
         ready = [
-            _facts(address, member)
+            _facts(address, member, 0.0 if address in self._doubted else 1.0)
             for member in members
-            if member.endpoint.ready
-            and (address := addresses.get(member.endpoint.url, ""))
-            and address not in self._doubted
+            if member.endpoint.ready and (address := addresses.get(member.endpoint.url, ""))
         ]
         self.settled = self.settled or bool(ready)
-        self._view(ready, frozenset(model for member in members for model in member.endpoint.models))
+        models = frozenset(model for member in members for model in member.endpoint.models)
+        self._view(ready, models, monotonic())
 
     async def _address(self, url: str) -> str:
         """`ip:port` of an engine's URL; empty while its host has no address."""
@@ -121,7 +120,7 @@ async def _resolve(host: str, port: int) -> str:
     return min(str(address[0]) for *_, address in found)
 
 
-def _facts(name: str, member: Member) -> EngineFacts:
+def _facts(name: str, member: Member, weight: float) -> EngineFacts:
     endpoint, load = member.endpoint, member.load
     return EngineFacts(
         name,
@@ -130,6 +129,7 @@ def _facts(name: str, member: Member) -> EngineFacts:
         pool=endpoint.pool,
         role=endpoint.role,
         cost=endpoint.cost,
+        weight=weight,
         kv_capacity_tokens=(load.kv_capacity_tokens or 0) if load is not None else 0,
         max_in_flight=endpoint.max_in_flight,
         load=load,
