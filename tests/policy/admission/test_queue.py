@@ -148,6 +148,12 @@ def test_an_idle_pool_teaches_nothing_and_the_first_in_line_always_may_wait() ->
     for number in range(100):
         queue.completed(10, float(number))
     assert queue.explain(100.0)["requests_per_s"] is None
+    taught = AdmissionQueue(AdmissionSettings())
+    now = learn(taught, 10.0)
+    for number in range(1000):
+        taught.completed(1000, now + number / 1000)
+    assert taught.explain(now + 1.0)["requests_per_s"] == pytest.approx(10.0, rel=0.05)
+    assert taught.explain(now + 1.0)["tokens_per_s"] == pytest.approx(100.0, rel=0.05)
     slow = AdmissionQueue(AdmissionSettings())
     now = learn(slow, 0.2)
     assert isinstance(slow.offer("first", now, room=0, tokens=1, deadline=now + 0.1), Queued)

@@ -1,12 +1,13 @@
 """Ejection: finds the one that is worse, leaves a fleet that differs a little alone, and never goes below the floor."""
 
 from math import ceil
+from statistics import median
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.policy.resilience.outlier import Outliers, OutlierSettings
+from penstock.policy.resilience.outlier import Outliers, OutlierSettings, _median_without
 
 NAMES = [f"e{number}" for number in range(6)]
 
@@ -139,3 +140,24 @@ def test_when_breakers_open_the_least_bad_come_back() -> None:
     assert not outliers.ejected("e0")
     assert outliers.until("e0") is None
     assert outliers.reason("e0") == ""
+
+
+@given(values=st.lists(st.integers(0, 9), min_size=2, max_size=12), index=st.integers(0, 100))
+def test_the_median_of_the_others_needs_no_second_sort(values: list[int], index: int) -> None:
+    ordered = [float(value) for value in sorted(values)]
+    one = ordered[index % len(ordered)]
+    others = list(ordered)
+    others.remove(one)
+    assert _median_without(ordered, one) == median(others)
+
+
+def test_a_wide_spread_of_the_others_excuses_one() -> None:
+    names = NAMES[:5]
+    shares = dict(zip(names, (0.6, 0.0, 0.1, 0.3, 0.4), strict=True))
+    strict, lenient = (fleet(OutlierSettings(deviations=deviations), names) for deviations in (1.0, 3.5))
+    for name, share in shares.items():
+        feed(strict, name, 0.0, errors=share)
+        feed(lenient, name, 0.0, errors=share)
+    assert strict.sweep(0.0, ())
+    assert strict.ejected("e0")
+    assert not lenient.sweep(0.0, ())

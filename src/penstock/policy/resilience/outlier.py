@@ -12,6 +12,7 @@ by median and median absolute deviation (MAD; times 1.4826 it estimates a standa
 where `ttft` is the engine's median. Never below a floor of healthy engines.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Sequence
 from math import ceil
@@ -79,14 +80,18 @@ class Outliers:
         self._settings = settings
         self._tracks: dict[str, _Track] = {}
         self._next = float("-inf")
+        self._out: set[str] = set()
+        """Ejected engines."""
 
     def appeared(self, engine: str, group: str) -> None:
         """An engine that is compared with those of `group` from now on."""
+        self._out.discard(engine)
         self._tracks[engine] = _Track(group, deque(maxlen=self._settings.samples))
 
     def left(self, engine: str) -> None:
         """Forgets an engine."""
         self._tracks.pop(engine, None)
+        self._out.discard(engine)
 
     def observed(self, engine: str, now: float, ok: bool, ttft_s: float | None) -> None:
         """One result. Those of an ejected engine are stragglers and do not count."""
@@ -96,8 +101,7 @@ class Outliers:
 
     def ejected(self, engine: str) -> bool:
         """Whether it is out, as of the last sweep."""
-        track = self._tracks.get(engine)
-        return track is not None and track.until is not None
+        return engine in self._out
 
     def reason(self, engine: str) -> str:
         """Why it was last ejected."""
@@ -112,14 +116,18 @@ class Outliers:
     def sweep(self, now: float, down: Collection[str]) -> bool:
         """Takes back those whose time is over, keeps the floor, and compares when it is time. Whether anything changed.
 
-        `down` are engines that are out for other reasons: they count against the floor.
+        `down` are engines that are out for other reasons: they count against the floor. Costs nothing between two
+        comparisons while nobody is ejected.
         """
-        changed = False
-        for track in self._tracks.values():
-            if track.until is not None and now >= track.until:
-                self._return(track, track.until)
-                changed = True
         due = now >= self._next
+        if not due and not self._out:
+            return False
+        changed = False
+        for name in list(self._out):
+            until = self._tracks[name].until
+            if until is not None and now >= until:
+                self._return(name, until)
+                changed = True
         if due:
             self._next = now + self._settings.interval
         for members in self._groups().values():
@@ -136,36 +144,40 @@ class Outliers:
 
     def _spare(self, members: Sequence[str], down: Collection[str]) -> int:
         """How many more of a group may go; negative: how many too many are out."""
-        out = sum(1 for name in members if name in down or self._tracks[name].until is not None)
+        out = sum(1 for name in members if name in down or name in self._out)
         floor = ceil(self._settings.min_healthy * len(members) - 1e-9)
         return len(members) - out - floor
 
     def _relieve(self, members: Sequence[str], now: float, down: Collection[str]) -> bool:
         """Takes the least bad back while too few are healthy. One that is down as well would not help."""
         lifted = False
-        ejected = [name for name in members if self._tracks[name].until is not None]
+        ejected = [name for name in members if name in self._out]
         while ejected and self._spare(members, down) < 0:
             name = min(ejected, key=lambda name: (name in down, self._tracks[name].excess))
             ejected.remove(name)
-            self._return(self._tracks[name], now)
+            self._return(name, now)
             lifted = True
         return lifted
 
-    def _return(self, track: _Track, at: float) -> None:
+    def _return(self, name: str, at: float) -> None:
+        self._out.remove(name)
+        track = self._tracks[name]
         track.until = None
         track.ended = at
 
     def _judge(self, members: Sequence[str], now: float, down: Collection[str]) -> bool:
         standings = [s for s in (self._standing(name, now) for name in members if name not in down) if s is not None]
+        rates = sorted(one.rate for one in standings)
+        firsts = sorted(one.ttft for one in standings if one.ttft is not None)
         found: list[tuple[float, str, str]] = []
         for one in standings:
-            excess, reason = self._compare(one, [other for other in standings if other is not one])
+            excess, reason = max(self._errors(one, rates), self._latency(one, firsts))
             if excess > 1.0:
                 found.append((excess, one.name, reason))
         found.sort(reverse=True)
         out = found[: max(0, self._spare(members, down))]
         for excess, name, reason in out:
-            self._eject(self._tracks[name], now, excess, reason)
+            self._eject(name, now, excess, reason)
         return bool(out)
 
     def _standing(self, name: str, now: float) -> _Standing | None:
@@ -180,25 +192,37 @@ class Outliers:
         failed = sum(1 for _, ok, _ in results if not ok)
         return _Standing(name, failed / len(results), median(firsts) if enough else None)
 
-    def _compare(self, one: _Standing, others: Sequence[_Standing]) -> tuple[float, str]:
+    def _errors(self, one: _Standing, rates: Sequence[float]) -> tuple[float, str]:
         """How many times the limit its distance is (above 1: an outlier), and in words."""
         settings = self._settings
-        worst = (0.0, "")
-        if len(others) >= settings.peers:
-            middle, spread = _middle([other.rate for other in others])
-            limit = max(settings.error_gap, settings.deviations * spread)
-            reason = f"{one.rate:.0%} errors, others {middle:.0%}"
-            worst = max(worst, ((one.rate - middle) / limit, reason))
-        firsts = [other.ttft for other in others if other.ttft is not None]
-        if one.ttft is not None and len(firsts) >= settings.peers:
-            middle, spread = _middle(firsts)
-            limit = max(settings.ttft_gap, (settings.ttft_factor - 1) * middle, settings.deviations * spread)
-            reason = f"median TTFT {one.ttft:.3g} s, others {middle:.3g} s"
-            worst = max(worst, ((one.ttft - middle) / limit, reason))
-        return worst
+        if len(rates) <= settings.peers:
+            return 0.0, ""
+        middle = _median_without(rates, one.rate)
+        excess = self._excess(one.rate, middle, rates, settings.error_gap)
+        return excess, f"{one.rate:.0%} errors, others {middle:.0%}" if excess else ""
 
-    def _eject(self, track: _Track, now: float, excess: float, reason: str) -> None:
+    def _latency(self, one: _Standing, firsts: Sequence[float]) -> tuple[float, str]:
         settings = self._settings
+        if one.ttft is None or len(firsts) <= settings.peers:
+            return 0.0, ""
+        middle = _median_without(firsts, one.ttft)
+        gap = max(settings.ttft_gap, (settings.ttft_factor - 1) * middle)
+        excess = self._excess(one.ttft, middle, firsts, gap)
+        return excess, f"median TTFT {one.ttft:.3g} s, others {middle:.3g} s" if excess else ""
+
+    def _excess(self, value: float, middle: float, ordered: Sequence[float], gap: float) -> float:
+        """Distance as a multiple of the limit; 0 inside the gap, where the spread need not be known."""
+        if value - middle <= gap:
+            return 0.0
+        others = list(ordered)
+        others.remove(value)
+        spread = TO_DEVIATION * median([abs(other - middle) for other in others])
+        return (value - middle) / max(gap, self._settings.deviations * spread)
+
+    def _eject(self, name: str, now: float, excess: float, reason: str) -> None:
+        settings = self._settings
+        self._out.add(name)
+        track = self._tracks[name]
         relapse = track.times > 0 and now - track.ended <= track.lasted
         track.times = track.times + 1 if relapse else 1
         track.lasted = min(settings.eject_cap, settings.eject * track.times)
@@ -208,7 +232,9 @@ class Outliers:
         track.results.clear()
 
 
-def _middle(values: Sequence[float]) -> tuple[float, float]:
-    """Median, and the MAD scaled to a standard deviation."""
-    middle = median(values)
-    return middle, TO_DEVIATION * median([abs(value - middle) for value in values])
+def _median_without(ordered: Sequence[float], value: float) -> float:
+    """Median of sorted numbers, at least two, after one that equals `value` is taken out."""
+    out = bisect_left(ordered, value)
+    left = len(ordered) - 1
+    low, high = (left - 1) // 2, left // 2
+    return (ordered[low + (low >= out)] + ordered[high + (high >= out)]) / 2

@@ -48,8 +48,6 @@ class Limits(msgspec.Struct, frozen=True):
     first_byte_s: float
     stall_s: float
     total_s: float
-    reason: str
-    """Where they come from, for people."""
 
 
 class Kind(NamedTuple):
@@ -84,6 +82,8 @@ class Timeouts:
     def __init__(self, settings: TimeoutSettings, ceilings: Ceilings) -> None:
         self._settings = settings
         self._ceilings = ceilings
+        self._configured = Limits(ceilings.first_byte_s, ceilings.stall_s, ceilings.total_s)
+        self._enough = min(settings.minimum, settings.samples)
         self._kinds: OrderedDict[Kind, _Learned] = OrderedDict()
 
     def learned(
@@ -104,32 +104,38 @@ class Timeouts:
 
     def limits(self, kind: Kind) -> Limits:
         """What a request of this kind is given."""
+        early = self._kinds.get(_early(kind)) if self._settings.adaptive else None
+        if early is None:
+            return self._configured
         settings, ceilings = self._settings, self._ceilings
-        early, whole = self._kinds.get(_early(kind)), self._kinds.get(kind)
-        if not settings.adaptive or early is None:
-            why = "nothing learned yet" if settings.adaptive else "adaptive is off"
-            return Limits(ceilings.first_byte_s, ceilings.stall_s, ceilings.total_s, f"configured: {why}")
-        total = whole.total if whole is not None else None
+        whole = self._kinds.get(kind)
         first_s = self._limit(early.first, settings.first_byte_floor, ceilings.first_byte_s)
-        return Limits(
-            first_s,
-            self._limit(early.stall, settings.stall_floor, ceilings.stall_s),
-            max(first_s, self._limit(total, settings.total_floor, ceilings.total_s)),
-            f"learned from {len(early.first)} first bytes, {len(early.stall)} streams, "
-            f"{len(total) if total is not None else 0} whole answers; {settings.minimum} are needed",
-        )
+        stall_s = self._limit(early.stall, settings.stall_floor, ceilings.stall_s)
+        if whole is None:
+            return Limits(first_s, stall_s, ceilings.total_s)
+        total_s = self._limit(whole.total, settings.total_floor, ceilings.total_s)
+        return Limits(first_s, stall_s, max(first_s, total_s))
+
+    def explain(self, kind: Kind) -> str:
+        """Where its limits come from, for people."""
+        if not self._settings.adaptive:
+            return "configured: adaptive is off"
+        early, whole = self._kinds.get(_early(kind)), self._kinds.get(kind)
+        firsts, stalls = (len(early.first), len(early.stall)) if early is not None else (0, 0)
+        totals = len(whole.total) if whole is not None else 0
+        return f"learned from {firsts} first bytes, {stalls} streams, {totals} ends; {self._enough} of each are needed"
 
     def first_byte_quantile(self, kind: Kind, quantile: float) -> float | None:
         """Seconds within which that share of answers began; None with too few of them."""
         entry = self._kinds.get(_early(kind))
-        if entry is None or len(entry.first) < self._settings.minimum:
+        if entry is None or len(entry.first) < self._enough:
             return None
         return entry.first.quantile(quantile)
 
-    def _limit(self, values: Recent | None, floor: float, ceiling: float) -> float:
-        settings = self._settings
-        if values is None or len(values) < min(settings.minimum, settings.samples):
+    def _limit(self, values: Recent, floor: float, ceiling: float) -> float:
+        if len(values) < self._enough:
             return ceiling
+        settings = self._settings
         return min(ceiling, max(floor, settings.factor * values.quantile(settings.quantile)))
 
     def _entry(self, kind: Kind) -> _Learned:
@@ -146,4 +152,4 @@ class Timeouts:
 
 def _early(kind: Kind) -> Kind:
     """Until the first byte of a stream, the size of the output plays no part."""
-    return kind._replace(output=0) if kind.stream else kind
+    return Kind(kind.model, True, kind.input, 0, kind.queue) if kind.stream and kind.output else kind
