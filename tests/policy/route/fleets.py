@@ -1,5 +1,6 @@
 """Fleets and requests that tests of routing share."""
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from penstock.core.load import Load
@@ -7,6 +8,8 @@ from penstock.policy.route.facts import Ask, EngineFacts
 
 NAMES = "abcdefgh"
 MODELS = ("m", "n", "lora")
+PROPERTY = settings(deadline=None, max_examples=60)
+"""A busy machine may take its time over an example."""
 
 
 def engine(name: str, **more: object) -> EngineFacts:

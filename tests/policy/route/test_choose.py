@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.errors import ConfigError
@@ -12,7 +12,7 @@ from penstock.policy.route.policies import POLICIES
 from penstock.policy.route.router import Router
 from penstock.policy.route.scores import SCORERS
 from penstock.policy.route.settings import RouteSettings
-from tests.policy.route.fleets import ASKS, CHANCES, FLEETS, NAMES, engine, reading
+from tests.policy.route.fleets import ASKS, CHANCES, FLEETS, NAMES, PROPERTY, engine, reading
 
 HISTORY = st.lists(st.tuples(st.sampled_from(NAMES), ASKS, st.booleans()), max_size=12)
 EXCLUDED = st.frozensets(st.sampled_from(NAMES), max_size=3)
@@ -37,7 +37,7 @@ def fits(facts: EngineFacts, ask: Ask) -> bool:
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
-@settings(max_examples=40)
+@PROPERTY
 @given(fleet=FLEETS, history=HISTORY, ask=ASKS, now=st.floats(2, 40), chance=CHANCES, excluded=EXCLUDED)
 def test_the_choice_may_be_made_and_is_repeatable(
     policy: str,
@@ -79,6 +79,7 @@ def test_the_choice_may_be_made_and_is_repeatable(
     assert named == {e.name for e in fleet}, "every engine is a candidate or filtered"
 
 
+@PROPERTY
 @given(fleet=FLEETS, history=HISTORY, ask=ASKS, now=st.floats(2, 40), chance=CHANCES)
 def test_balanced_stays_inside_its_window(
     fleet: list[EngineFacts], history: list[tuple[str, Ask, bool]], ask: Ask, now: float, chance: float

@@ -14,7 +14,7 @@ from penstock.policy.route.disaggregate import (
 from penstock.policy.route.facts import Ask, EngineFacts
 from penstock.policy.route.router import Router
 from penstock.policy.route.settings import RouteSettings
-from tests.policy.route.fleets import ASKS, CHANCES, FLEETS, engine
+from tests.policy.route.fleets import ASKS, CHANCES, FLEETS, PROPERTY, engine
 
 SETTINGS = SplitSettings(min_prompt_tokens=100)
 BLOCKS = st.one_of(st.lists(st.integers(0, 99)), st.lists(st.lists(st.integers(0, 99), max_size=3), max_size=3))
@@ -39,6 +39,7 @@ def routed(*engines: EngineFacts) -> Router:
     return router
 
 
+@PROPERTY
 @given(fleet=FLEETS, ask=ASKS, chance=CHANCES, tokens=st.integers(0, 3000))
 def test_each_leg_has_an_engine_of_its_role(fleet: list[EngineFacts], ask: Ask, chance: float, tokens: int) -> None:
     facts = {e.name: e for e in fleet}
@@ -88,6 +89,7 @@ def test_one_engine_does_both_and_none_does_nothing() -> None:
     assert split(routed(engine("p", role="prefill")), Ask("m", (), 500), 0.0, 0.0, SETTINGS) is None
 
 
+@PROPERTY
 @given(answer=st.one_of(ANSWERS, st.none(), st.text(), st.lists(st.integers())))
 def test_the_second_leg_reads_what_the_first_told(answer: object) -> None:
     second = decode_parameters(answer)

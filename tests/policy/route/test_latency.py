@@ -10,7 +10,7 @@ from penstock.policy.route.facts import Ask
 from penstock.policy.route.regression import Regression
 from penstock.policy.route.router import Router
 from penstock.policy.route.settings import RouteSettings
-from tests.policy.route.fleets import engine
+from tests.policy.route.fleets import PROPERTY, engine
 
 ANY = st.floats(allow_nan=True, allow_infinity=True)
 
@@ -57,6 +57,7 @@ def test_few_samples_give_the_mean_and_none_nothing() -> None:
     assert line.predict((1.0, 900.0, 1.0)) == pytest.approx(3.0)
 
 
+@PROPERTY
 @given(samples=st.lists(st.tuples(st.tuples(ANY, ANY), ANY), max_size=60), asked=st.tuples(ANY, ANY))
 def test_predictions_are_times_whatever_was_learnt(
     samples: list[tuple[tuple[float, float], float]], asked: tuple[float, float]

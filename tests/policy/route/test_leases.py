@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from penstock.policy.route.facts import Ask, Lease
 from penstock.policy.route.router import Router
 from penstock.policy.route.settings import RouteSettings
-from tests.policy.route.fleets import ASKS, NAMES, engine
+from tests.policy.route.fleets import ASKS, NAMES, PROPERTY, engine
 
 STEPS = st.lists(
     st.one_of(
@@ -18,6 +18,7 @@ STEPS = st.lists(
 )
 
 
+@PROPERTY
 @given(steps=STEPS)
 def test_leases_return(steps: list[tuple[str, object, object]]) -> None:
     router = Router(RouteSettings())

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from penstock.policy.route.approximate import ApproximateIndex
 from penstock.policy.route.precise import PreciseIndex
 from penstock.policy.route.prefix import PER_SIZE, block_size, covered, longest, prompt_chain
+from tests.policy.route.fleets import PROPERTY
 
 BLOCK = 16
 
@@ -18,6 +19,7 @@ def deepest(index: ApproximateIndex | PreciseIndex, chain: tuple[int, ...], bit:
     return longest(index.lookup(chain), bit)[0]
 
 
+@PROPERTY
 @given(same=st.binary(max_size=2000), one=st.binary(max_size=500), other=st.binary(max_size=500))
 def test_prompts_share_the_entries_of_what_they_share(same: bytes, one: bytes, other: bytes) -> None:
     a, b = prompt_chain(same + one, BLOCK, "m"), prompt_chain(same + other, BLOCK, "m")
@@ -29,6 +31,7 @@ def test_prompts_share_the_entries_of_what_they_share(same: bytes, one: bytes, o
         assert not set(a[beyond:]) & set(b[beyond:])
 
 
+@PROPERTY
 @given(prompt=st.binary(max_size=20_000))
 def test_entries_cover_whole_blocks(prompt: bytes) -> None:
     depth = len(prompt_chain(prompt, BLOCK, ""))
@@ -59,6 +62,7 @@ def test_another_process_agrees() -> None:
     assert len(told) == 1
 
 
+@PROPERTY
 @given(
     uses=st.lists(st.tuples(st.sampled_from([1, 2, 4]), st.integers(0, 3), st.integers(0, 24)), max_size=40),
     tokens=st.integers(0, 200),
@@ -100,6 +104,7 @@ def test_usage_corrects_bytes_per_token() -> None:
     assert index.tokens(20) > covered(20, BLOCK) / 2.3
 
 
+@PROPERTY
 @given(
     events=st.lists(
         st.tuples(st.booleans(), st.sampled_from([1, 2]), st.lists(st.integers(0, 9), max_size=4)), max_size=30
