@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from penstock.wire.dialects.exposition import Readings, stem
+from penstock.wire.dialects.exposition import Readings, lines_of, stem
 from penstock.wire.dialects.formulas import Formula, Value
 
 Version: TypeAlias = tuple[int, ...]
@@ -36,6 +36,12 @@ class Range:
     rules: tuple[Rule, ...]
     since: str = ""
     until: str = ""
+    stems: frozenset[str] = field(init=False, repr=False)
+    """Of all metrics that the rules read."""
+
+    def __post_init__(self) -> None:
+        named = [name for rule in self.rules for name in (*rule.formula.metrics, rule.after) if name]
+        object.__setattr__(self, "stems", frozenset(stem(name.partition("{")[0]) for name in named))
 
     def covers(self, version: Version) -> bool:
         low, high = version_of(self.since), version_of(self.until)
@@ -63,13 +69,11 @@ class Dialect:
     """What its metrics' names begin with."""
     ranges: tuple[Range, ...]
     """Newest first."""
-    wanted: tuple[str, ...] = field(init=False)
-    """Stems of all metrics that any range reads."""
+    lines: re.Pattern[str] = field(init=False, repr=False)
+    """Finds the lines of all metrics that any range reads."""
 
     def __post_init__(self) -> None:
-        rules = [rule for each in self.ranges for rule in each.rules]
-        named = [name.partition("{")[0] for rule in rules for name in (*rule.formula.metrics, rule.after) if name]
-        object.__setattr__(self, "wanted", tuple(dict.fromkeys(stem(name) for name in named)))
+        object.__setattr__(self, "lines", lines_of({name for each in self.ranges for name in each.stems}))
 
     def range_of(self, version: str) -> Range | None:
         """The range that a version falls in; None for what is no version or falls in none."""
@@ -79,16 +83,16 @@ class Dialect:
     def fitting(self, readings: Readings) -> tuple[Range, dict[str, Value]]:
         """The range that a text without a version is read by, and its values.
 
-        The one that finds the most signals; of equals, the one that misses the fewest, then the newest. So a range
-        whose signals are a part of a newer one's does not hide that the newer one misses something.
+        The one of whose metrics the most are there; of equals, the one that misses the fewest signals, then the newest.
+        So an older range whose metrics are a part of a newer one's does not hide that the newer one misses something.
         """
-        best, values, score = self.ranges[0], self.ranges[0].values(readings), (0, 0)
+        best, values, score = self.ranges[0], self.ranges[0].values(readings), (-1, 0)
         for each in self.ranges:
             found = each.values(readings)
             missing = len(each.missing(found, readings))
             if each is self.ranges[0] and not missing:
                 return each, found
-            fit = (sum(value is not None for value in found.values()), -missing)
+            fit = (len(each.stems & readings.keys()), -missing)
             if fit > score:
                 best, values, score = each, found, fit
         return best, values

@@ -1,7 +1,7 @@
 """Prometheus exposition text and OpenMetrics text, as far as an engine's load needs them.
 
-Only lines of wanted metrics are looked at: a search per name instead of a walk over every line, because a gateway reads
-many engines every second and most of a text is histograms.
+One search finds the lines of wanted metrics, instead of a walk over every line: a gateway reads many engines every
+second, and most of a text is histograms.
 """
 
 import re
@@ -10,9 +10,11 @@ from typing import NamedTuple, TypeAlias
 
 LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*)"[ \t]*(?:,|(?=\}))')
 CLOSE = re.compile(r"[ \t]*\}")
+QUOTED_START = '\n{"'
+QUOTED = re.compile(r'\n\{"([^"\\\n]*)"[ \t]*,?')
+"""A name among the labels, `{"vllm:x",label="y"} 1`: the form that any name can be written in."""
 ESCAPE = re.compile(r"\\(.)")
 MEANING = {"n": "\n", '"': '"', "\\": "\\"}
-COUNTER = b"_total"
 
 
 class Sample(NamedTuple):
@@ -27,33 +29,31 @@ Readings: TypeAlias = Mapping[str, Sequence[Sample]]
 
 
 def stem(name: str) -> str:
-    """A name without `_total`: whether a counter bears it depends on the format and on the client library."""
-    return name.removesuffix("_total")
+    """A name without `_total`, which a counter bears or not with the format and the client library, and without a
+    colon, which OpenMetrics libraries turn into an underscore."""
+    return name.removesuffix("_total").replace(":", "_")
 
 
-def samples(text: bytes, wanted: Iterable[str]) -> dict[str, list[Sample]]:
-    """The samples of each wanted stem. Metrics that are not there have no entry; broken lines are passed over."""
-    text = b"\n%b" % text
+def lines_of(stems: Iterable[str]) -> re.Pattern[str]:
+    """Finds the lines of metrics: (name, what follows it). It is to be searched in a text behind a line feed.
+
+    A colon may stand in the place of a stem's first underscore, behind the engine's name.
+    """
+    longest_first = (re.escape(each).replace("_", "[:_]", 1) for each in sorted(stems, key=len, reverse=True))
+    return re.compile(rf"\n({'|'.join(longest_first)})(?:_total)?([{{ \t].*)")
+
+
+def samples(text: str, lines: re.Pattern[str]) -> dict[str, list[Sample]]:
+    """The samples of each stem. Metrics that are not there have no entry; broken lines are passed over."""
+    text = f"\n{text}"
+    if QUOTED_START in text:
+        text = QUOTED.sub(r"\n\1{", text)
     found: dict[str, list[Sample]] = {}
-    for name in wanted:
-        lines = _lines(text, name)
-        if lines:
-            found[name] = lines
-    return found
-
-
-def _lines(text: bytes, name: str) -> list[Sample]:
-    start = b"\n%b" % name.encode()
-    read: list[Sample] = []
-    at = text.find(start)
-    while at >= 0:
-        end = text.find(b"\n", at + 1)
-        line = text[at + len(start) : end if end >= 0 else len(text)].removeprefix(COUNTER)
-        sample = _sample(line.decode("utf-8", "replace")) if line[:1] in (b"{", b" ", b"\t") else None
+    for name, rest in lines.findall(text):
+        sample = _sample(rest)
         if sample is not None:
-            read.append(sample)
-        at = text.find(start, end) if end >= 0 else -1
-    return read
+            found.setdefault(stem(name), []).append(sample)
+    return found
 
 
 def _sample(line: str) -> Sample | None:

@@ -2,7 +2,7 @@
 
 `n_tokens_max` is a high-water mark and no capacity. `prompt_tokens_total` counts what was computed,
 `prompt_tokens_cached_total` what was reused; builds without the latter leave the reused tokens out of the prompt
-tokens. Source: the server's own text, build 11549.
+tokens. Source: the server's own text and its metrics, build 11549.
 """
 
 from penstock.wire.dialects.dialect import Dialect, Range, Rule
@@ -14,7 +14,7 @@ COUNTS_REUSE = "builds that count reused tokens"
 
 LLAMACPP = Dialect(
     "llamacpp",
-    ("llamacpp:",),
+    ("llamacpp:", "llamacpp_"),
     (
         Range(
             rules=(

@@ -31,10 +31,11 @@ def read_load(text: bytes, now: float, *, dialect: str = AUTO, version: str = ""
     metrics); without it the range of versions is chosen by the names that are there. A text of no known dialect has
     every signal missing.
     """
-    spoken = _dialect(text, dialect)
+    written = text.decode("utf-8", "replace")
+    spoken = _dialect(written, dialect)
     if spoken is None:
         return Load(at=now, version=version, missing=SIGNALS)
-    readings = samples(text, spoken.wanted)
+    readings = samples(written, spoken.lines)
     chosen = spoken.range_of(version)
     chosen, values = spoken.fitting(readings) if chosen is None else (chosen, chosen.values(readings))
     return Load(
@@ -56,16 +57,16 @@ def expected(dialect: str, version: str = "") -> tuple[tuple[str, str], ...]:
     return tuple((rule.signal, metric) for rule in chosen.rules if not rule.only for metric in rule.formula.metrics)
 
 
-def detect(text: bytes) -> str:
+def detect(text: str) -> str:
     """The name of the dialect that a text is in; "" for none."""
-    text = b"\n%b" % text
+    text = f"\n{text}"
     for name in DIALECTS:
-        if any(b"\n%b" % prefix.encode() in text for prefix in DIALECTS[name].prefixes):
+        if any(f"\n{prefix}" in text for prefix in DIALECTS[name].prefixes):
             return name
     return ""
 
 
-def _dialect(text: bytes, name: str) -> Dialect | None:
+def _dialect(text: str, name: str) -> Dialect | None:
     if name == AUTO:
         name = detect(text)
     return next((DIALECTS[known] for known in DIALECTS if known == name), None)

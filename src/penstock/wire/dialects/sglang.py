@@ -14,7 +14,7 @@ FINISHED = "sglang:e2e_request_latency_seconds_count"
 
 SGLANG = Dialect(
     "sglang",
-    ("sglang:",),
+    ("sglang:", "sglang_"),
     (
         Range(
             rules=(

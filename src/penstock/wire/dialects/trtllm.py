@@ -12,7 +12,7 @@ FINISHED = "trtllm_request_success_total"
 
 TRTLLM = Dialect(
     "trtllm",
-    ("trtllm_",),
+    ("trtllm_", "trtllm:"),
     (
         Range(
             rules=(

@@ -26,7 +26,7 @@ SIZE_IN_BLOCKS = ("block_size", "num_gpu_blocks")
 
 VLLM = Dialect(
     "vllm",
-    ("vllm:",),
+    ("vllm:", "vllm_"),
     (
         Range(
             since="0.9.2",
