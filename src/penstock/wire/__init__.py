@@ -4,4 +4,5 @@ heads       which headers cross a proxy, and the request head sent upstream
 openai      the few fields read from a request, tokens read from an answer, error bodies
 sse         event streams: line boundaries, in-band errors, heartbeats
 multipart   the model named in a form
+dialects    engines' metrics to one vocabulary of load
 """
