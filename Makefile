@@ -7,10 +7,10 @@ BIN    := $(VENV)/bin
 TESTS  ?=
 LOCK   := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run test check bench bars test-real lock docs clean
+.PHONY: help run test check bench bench-routing bars test-real lock docs clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Set up, fetch the default model once, start the platform with a real model answering
 	@exec $(BIN)/penstock up
@@ -27,6 +27,10 @@ check: $(VENV)/.dev ## Lint, types, import contracts
 bench: $(VENV)/.dev ## Measure the gateway against its peers; writes results/gateway
 	@$(BIN)/python -m benchmarks.gateway install
 	@$(BIN)/python -m benchmarks.gateway run
+
+bench-routing: $(VENV)/.dev ## Measure routing on real engines against other routers; writes results/routing
+	@$(BIN)/python -m benchmarks.routing install
+	@$(BIN)/python -m benchmarks.routing run
 
 bars: $(VENV)/.dev ## Print every bar that results/ holds
 	@$(BIN)/python -m benchmarks.bars

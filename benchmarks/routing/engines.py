@@ -126,8 +126,9 @@ def running(fleet: Fleet, folder: Path, model: Path) -> Iterator[list[Engine]]:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log, without the place of this checkout."""
+    """The last line of a log that names an error, or the last of all, without the place of this checkout."""
     lines = log.read_text(errors="replace").strip().splitlines()
+    lines = [line for line in lines if "Error" in line or "error:" in line] or lines
     return lines[-1].replace(str(ROOT), ".")[-300:] if lines else "it said nothing"
 
 
@@ -160,7 +161,7 @@ def _vllm(number: int, log: Path) -> Engine:
     core = str(number % (os.cpu_count() or 1))
     command = [
         str(VLLM), "serve", str(port), "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager",
-        "--enable-prefix-caching", "--enable-prompt-tokens-details", "--block-size", "16",
+        "--enable-prefix-caching", "--enable-prompt-tokens-details", "--block-size", "32",
     ]  # fmt: skip
     environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": core}
     with log.open("wb") as out:

@@ -1,0 +1,154 @@
+"""Intervals, ratios, bars and the files of a run, from rows made by hand."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.bars import read_bars
+from benchmarks.routing import figures as module
+from benchmarks.routing import report
+from benchmarks.routing.engines import FLEETS
+from benchmarks.routing.figures import Figures, bars, decision_p99, interval, share_over_fair
+from benchmarks.routing.session import Options, Session, run
+
+
+def made(speeds: dict[str, float], workload: str = "skewed_prefix", rounds: int = 2, **more: Any) -> dict[str, Any]:
+    """Raw data: each gateway's TTFT is exponential with the given mean."""
+    rng = random.Random(1)
+    raw: dict[str, Any] = {
+        "when": "2026-01-01T00:00:00+00:00", "seconds": 60.0, "quick": False, "versions": dict.fromkeys(speeds, "1"),
+        "machine": {"cpu": "x", "cores": 2, "kernel": "6", "python": "3.11"}, "fleets": {"llamacpp": "4 engines"},
+        "rates": {"llamacpp": {"skewed_prefix": 1.5}}, "absent": {}, "cells": [], "requests": [], "decision": {},
+    }  # fmt: skip
+    for number in range(rounds):
+        for name, mean in speeds.items():
+            index = len(raw["cells"])
+            raw["cells"].append(
+                {
+                    "fleet": "llamacpp", "workload": workload, "gateway": name, "round": number, "seconds": 20.0,
+                    "rate": 1.5, "served": [10, 10, 10, 10 + 10 * number], "served_by": "header",
+                    "cached_tokens": 50.0, "prompt_tokens": 100.0,
+                }
+            )  # fmt: skip
+            for request in range(40):
+                ttft = 0.05 + rng.expovariate(1 / mean)
+                raw["requests"].append([index, request / 2, ttft, ttft + 0.2, 100, 50, 8, "e0", ""])
+    return raw | more
+
+
+def bar(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    return {each.name: each.as_json() for each in bars(Figures(raw, 200))}[name]
+
+
+def test_an_interval_holds_the_figure_and_a_ratio_its_direction() -> None:
+    figures = Figures(made({"penstock": 0.2, "penstock-round_robin": 1.0}), 300)
+    own = figures.table()["llamacpp"]["skewed_prefix"]
+    for gateway in own.values():
+        for name in module.STATISTICS:
+            low, high = gateway[f"{name}_95"]
+            assert low <= gateway[name] <= high
+    low, high = own["penstock-round_robin"]["ttft_p50_over_default_95"]
+    assert 1.5 < low < own["penstock-round_robin"]["ttft_p50_over_default"] < high
+    assert own["penstock"]["requests_per_s"] == 2.0
+    assert own["penstock"]["out_tokens_per_s"] == 16.0
+    assert own["penstock"]["hit_rate"] == own["penstock"]["hit_rate_of_engines"] == 0.5
+
+
+def test_same_raw_same_figures() -> None:
+    raw = made({"penstock": 0.2, "smg": 0.2})
+    assert Figures(raw, 50).table() == Figures(raw, 50).table()
+
+
+@pytest.mark.parametrize(("own", "holds"), [(0.2, True), (1.0, True), (1.05, True), (4.0, False)])
+def test_best_or_within_noise_of_best(own: float, holds: bool) -> None:
+    found = bar(made({"penstock": own, "smg": 1.0, "vllm-router": 3.0}), "llamacpp_skewed_prefix_ttft_p50_vs_best")
+    assert found["holds"] is holds
+    assert found["why"].endswith("of smg")
+
+
+def test_ahead_on_skewed_prefixes() -> None:
+    ahead = made({"penstock": 0.2, "penstock-round_robin": 1.0})
+    assert bar(ahead, "skewed_p50_round_robin_over_default")["holds"]
+    assert bar(ahead, "skewed_p99_default_over_round_robin")["holds"]
+    behind = made({"penstock": 1.0, "penstock-round_robin": 0.2})
+    assert not bar(behind, "skewed_p50_round_robin_over_default")["holds"]
+    assert not bar(behind, "skewed_p99_default_over_round_robin")["holds"]
+
+
+def test_the_worst_round_of_the_hot_spot_counts() -> None:
+    found = bar(made({"penstock": 0.2}, "hot_spot"), "hot_spot_max_share_over_fair")
+    assert found["value"] == 1.6
+    assert not found["holds"]
+    assert share_over_fair([5, 5, 5, 5]) == 1
+    assert share_over_fair([0, 0]) is None
+
+
+def test_failed_requests_are_counted_and_leave_the_latencies() -> None:
+    raw = made({"penstock": 0.2})
+    raw["requests"][0][2] = None
+    found = Figures(raw, 50).table()["llamacpp"]["skewed_prefix"]["penstock"]
+    assert (found["failed"], found["requests"]) == (1, 79)
+    assert not bar(raw, "default_requests_failed")["holds"]
+
+
+def test_what_is_absent_says_why_and_does_not_hold() -> None:
+    raw = made({"smg": 0.2}, absent={"vllm": "not installed: x", "penstock on llamacpp": "did not start: y"})
+    assert "not installed: x" in bar(raw, "vllm_multi_turn_ttft_p50_vs_best")["why"]
+    assert "did not start: y" in bar(raw, "llamacpp_skewed_prefix_ttft_p50_vs_best")["why"]
+    assert not any(each.holds for each in bars(Figures(raw, 20)) if each.value is None)
+
+
+def test_decision_cost() -> None:
+    cost = {"policies": {"balanced": {"choose": {"p99_us": 80.0}}}}
+    assert decision_p99(cost) == 80
+    assert decision_p99({"absent": "no module"}) is None
+    assert bar(made({"penstock": 1}, decision=cost), "decision_p99_us")["holds"]
+    assert bar(made({"penstock": 1}, decision={"absent": "no module"}), "decision_p99_us")["why"] == "no module"
+
+
+def test_gateway_bars_come_from_the_gateway_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "latest.json"
+    monkeypatch.setattr(module, "GATEWAY_FILE", path)
+    raw = made({"penstock": 1})
+    assert "penstock-routing" in bar(raw, "routing_unary_vs_nginx")["why"]
+    path.write_text(json.dumps({"figures": {"penstock-routing": {"unary_vs_nginx": 3.0, "chunk_vs_nginx": 1.4}}}))
+    assert bar(raw, "routing_unary_vs_nginx")["holds"]
+    assert not bar(raw, "routing_chunk_vs_nginx")["holds"]
+
+
+def test_interval_leaves_the_ends_out() -> None:
+    assert interval(float(each) for each in range(1000)) == [24.0, 974.0]
+
+
+def test_files_of_a_run(tmp_path: Path) -> None:
+    raw = made({"penstock": 0.2, "smg": 0.4}, absent={"vllm": "not installed"})
+    raw["requests"] = [row if row[0] != 1 else [*row[:2], None, *row[3:]] for row in raw["requests"]]
+    report.save_raw(raw, tmp_path)
+    assert report.load_raw(tmp_path) == raw
+    doc = report.write(raw, tmp_path)
+    assert len(read_bars(tmp_path / "latest.json")) == len(doc["bars"])
+    text = (tmp_path / "report.md").read_text()
+    assert "skewed_prefix on llamacpp" in text
+    assert "open loop at 1.5 requests/s" in text
+    assert "absent, vllm: not installed" in text
+    assert (tmp_path / "plot.svg").read_text().count("<rect") == 2
+
+
+@pytest.mark.parametrize("options", [Options(only=["x"]), Options(workloads=["x"]), Options(engines=["x"])])
+def test_unknown_names_are_refused_with_the_known_ones(options: Options) -> None:
+    with pytest.raises(ValueError, match=r"unknown: x; known: \w"):
+        run(options)
+
+
+@pytest.mark.parametrize(
+    ("fleet", "options", "rounds"),
+    [("llamacpp", Options(rounds=3), 3), ("llamacpp", Options(quick=True), 1), ("vllm", Options(minutes=0.0), 1)],
+)
+def test_how_many_rounds(fleet: str, options: Options, rounds: int) -> None:
+    session = Session.__new__(Session)
+    chosen = next(each for each in FLEETS if each.kind == fleet)
+    session._options, session._fleet, session._begun = options, chosen, 0.0
+    assert [session._again(number, 1e9) for number in range(rounds + 1)] == [True] * rounds + [False]
