@@ -12,7 +12,8 @@ import httpx
 import msgspec
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-from penstock.config.schema import Config, Http, Timeouts
+from penstock.config.engines import Http
+from penstock.config.schema import Config, Timeouts
 from penstock.core.clock import monotonic
 from penstock.core.endpoint import Endpoint, EngineState
 from penstock.core.record import Record
@@ -136,9 +137,12 @@ async def gateway(*engines: Upstream | str, **sections: Any) -> AsyncIterator[Ga
     config = Config(engines=tuple(Http(f"e{n}", url) for n, url in enumerate(urls)), **sections)
     series = create_file()
     app = App(config, Meter(SeriesWriter(series, SHEETS)), NoLog())
+    app.chance = lambda: 0.0  # the first of equals
     os.close(series)  # the mapping keeps the file
     models = {"m": msgspec.json.encode(MODEL)}
-    app.fleet.update(tuple(Endpoint(f"e{n}", "http", EngineState.READY, url, models) for n, url in enumerate(urls)))
+    app.fleet.update(
+        tuple(Endpoint(f"e{n}", "http", EngineState.READY, url, models) for n, url in enumerate(urls)), monotonic()
+    )
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(app), "127.0.0.1", 0)
     sweeping = loop.create_task(_sweep(app))
@@ -152,7 +156,7 @@ async def gateway(*engines: Upstream | str, **sections: Any) -> AsyncIterator[Ga
         app.drain()
         for connection in list(app.connections):
             connection.abort()
-        app.fleet.update(())
+        app.fleet.update((), monotonic())
         sweeping.cancel()
         await asyncio.gather(sweeping, return_exceptions=True)
 

@@ -433,6 +433,7 @@ class World:
         descriptor = create_file()
         self.series = SeriesReader(descriptor, SHEETS)
         self.app = App(config, Meter(SeriesWriter(descriptor, SHEETS)), self._log)
+        self.app.chance = lambda: 0.0  # the first of equals
         self.show_fleet()
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Connection(self.app), "127.0.0.1", 0)
@@ -452,7 +453,8 @@ class World:
                     {m: json.dumps({"id": m, "object": "model"}).encode() for m in self._models[engine.name]},
                 )
                 for engine in self.engines
-            )
+            ),
+            monotonic(),
         )
 
     async def _sweep(self) -> None:
@@ -470,7 +472,7 @@ class World:
         self._server.close()
         for connection in list(self.app.connections):
             connection.abort()
-        self.app.fleet.update(())
+        self.app.fleet.update((), monotonic())
         for engine in self.engines:
             await engine.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 
+from penstock.core.clock import monotonic
 from penstock.telemetry.catalogue import ENGINE_LOAD, PROCESS
 from penstock.telemetry.meter import CONNECTIONS, IN_FLIGHT
 from tests.gateway.fuzzing import QUICK, in_one_world
@@ -52,7 +53,7 @@ async def test_leases_are_seen_while_they_are_held_and_return_when_an_engine_lea
         from_client = b"POST /v1/a HTTP/1.1\r\nHost: g\r\nContent-Length: 2\r\n\r\n{}"
         await client.send(from_client)
         await world.until(lambda: gauges(world).get("engine1") == 1)
-        world.app.fleet.update(())
+        world.app.fleet.update((), monotonic())
         client.leave()
         await world.quiet()
         await world.until(lambda: not any(gauges(world).values()))

@@ -13,7 +13,8 @@ import httpx
 import msgspec
 
 from penstock.cli import ports
-from penstock.config.schema import Config, Http, LlamaCpp
+from penstock.config.engines import Http, LlamaCpp
+from penstock.config.schema import Config
 from penstock.core.errors import ConfigError, ModelError
 from penstock.engines.models.known import KNOWN, wanted
 from penstock.engines.models.store import Store

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from penstock.config.schema import Config, LlamaCpp
+from penstock.config.engines import LlamaCpp
+from penstock.config.schema import Config
 from penstock.engines.models.known import wanted
 from penstock.engines.models.progress import Progress
 from penstock.engines.models.sources import sources

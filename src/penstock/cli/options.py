@@ -10,9 +10,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from penstock.config import Loaded, load
+from penstock.config.engines import Http, LlamaCpp
 from penstock.config.explain import field_paths
 from penstock.config.override import Flag
-from penstock.config.schema import Http, LlamaCpp
 from penstock.core.errors import ConfigError
 from penstock.engines.models.known import KNOWN
 

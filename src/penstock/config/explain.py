@@ -5,10 +5,13 @@ from typing import Any, get_args
 
 import msgspec
 
+from penstock.config.engines import KINDS, Remote
 from penstock.config.load import Loaded, without_indexes
-from penstock.config.schema import SECRETS, Config, Http, LlamaCpp, Section, field_doc
+from penstock.config.schema import SECRETS, Config, field_doc
+from penstock.config.section import Section
 
 MASK = "***"
+REMOTE = tuple(kind.__name__ for kind in KINDS.values() if issubclass(kind, Remote))
 REFERENCE_PATTERN = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
 
 
@@ -47,7 +50,7 @@ def _walk(loaded: Loaded, value: Any, path: str, doc: str) -> Iterator[Value]:
             yield from _walk(loaded, item, f"{path}.{index}", doc)
     elif isinstance(value, dict) and value:
         for name, item in value.items():
-            yield _value(loaded, f"{path}.{name}", item, doc)
+            yield from _walk(loaded, item, f"{path}.{name}", doc)
     else:
         yield _value(loaded, path, value, doc)
 
@@ -59,15 +62,19 @@ def _value(loaded: Loaded, path: str, value: Any, doc: str) -> Value:
     return Value(path, shown, loaded.origins.get(path, "default"), doc)
 
 
+PLACE = {"engines": ".0", "models": ".NAME"}
+"""How an entry of a list or map is written where any of them is meant."""
+
+
 def fields(struct: type[Section] = Config, path: str = "") -> Iterator[tuple[str, type[Section], str]]:
-    """(dotted path, section it belongs to, field) of every field; engines are counted as `engines.0`."""
+    """(dotted path, section it belongs to, field) of every field. Engines are `engines.0`, models `models.NAME`."""
     for field in msgspec.structs.fields(struct):
         where = f"{path}.{field.name}" if path else field.name
         inner = _sections(field.type)
         if not inner:
             yield where, struct, field.name
         for section in inner:
-            yield from fields(section, f"{where}.0" if field.name == "engines" else where)
+            yield from fields(section, where + PLACE.get(field.name, ""))
 
 
 def field_paths() -> list[str]:
@@ -90,13 +97,14 @@ def schema() -> dict[str, Any]:
     for struct in document["$defs"].values():
         for name, node in struct["properties"].items():
             struct["properties"][name] = _editable(node)
-    for struct_type in (LlamaCpp, Http):
+    for struct_type in KINDS.values():
         kind = document["$defs"][struct_type.__name__]
         kind["required"] = ["kind", *(name for name in kind.get("required", []) if name != "kind")]
     for secret in SECRETS:
         section, _, name = secret.partition(".")
-        owner = {"auth": "Auth", "admin": "Admin", "engines": "Http"}[section]
-        document["$defs"][owner]["properties"][name]["writeOnly"] = True
+        owners = REMOTE if section == "engines" else (section.capitalize(),)
+        for owner in owners:
+            document["$defs"][owner]["properties"][name]["writeOnly"] = True
     document.update({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "penstock.yaml"})
     return document
 

@@ -5,8 +5,11 @@ from typing import Any
 
 import msgspec
 
+from penstock.config.engines import KINDS
 from penstock.config.load import VARIABLES
-from penstock.config.schema import SECRETS, Config, Http, LlamaCpp, Section, field_doc
+from penstock.config.routing import Model
+from penstock.config.schema import SECRETS, Config, field_doc
+from penstock.config.section import Section
 
 INTRODUCTION = f"""# Configuration
 
@@ -35,8 +38,9 @@ def configuration() -> str:
     parts = [INTRODUCTION, _part("Top level", Config, "", definitions)]
     for field in msgspec.structs.fields(Config):
         if field.name == "engines":
-            parts.append(_part("engines, kind llamacpp", LlamaCpp, "engines.N", definitions))
-            parts.append(_part("engines, kind http", Http, "engines.N", definitions))
+            parts += [_part(f"engines, kind {k}", struct, "engines.N", definitions) for k, struct in KINDS.items()]
+        elif field.name == "models":
+            parts.append(_part("models", Model, "models.NAME", definitions))
         elif "$ref" in definitions["Config"]["properties"][field.name]:
             section = type(field.default)
             parts.append(_part(field.name, section, field.name, definitions))

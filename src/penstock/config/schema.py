@@ -3,21 +3,15 @@
 The JSON schema for editors, the configuration reference and `penstock explain` are rendered from here.
 """
 
+import inspect
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-Port = Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 lets the system choose one")]
-YEAR = 31_536_000.0
-"""Seconds; no span may be longer, since the event loop's timers overflow far above it."""
-Seconds = Annotated[float, Meta(gt=0, le=YEAR, description="Seconds")]
-SecondsOrOff = Annotated[float, Meta(ge=0, le=YEAR, description="Seconds; 0 switches it off")]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="Letters, digits, . _ -")]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every section: immutable, and an unknown key is an error."""
+from penstock.config.engines import Engine, LlamaCpp
+from penstock.config.routing import Model, Queue, Resilience, Routing
+from penstock.config.section import Port, Seconds, SecondsOrOff, Section
 
 
 class Tls(Section, frozen=True):
@@ -93,38 +87,6 @@ class Log(Section, frozen=True):
     ] = "off"
 
 
-class LlamaCpp(Section, tag_field="kind", tag="llamacpp", frozen=True):
-    """An engine that Penstock runs itself: llama.cpp in a child process."""
-
-    name: Annotated[Name, Meta(description="Name of the engine in metrics, logs and the console")] = "local"
-    model: Annotated[
-        str,
-        Meta(description="A known model, or a source: `pypi:`, `hf:`, `file:`, `https:` (see docs/models.md)"),
-    ] = "smollm2-135m-instruct"
-    alias: Annotated[str, Meta(description="Model name that clients use; empty takes the known model's name")] = ""
-    context_tokens: Annotated[int, Meta(ge=0, description="Context over all slots; 0 chooses by the model")] = 0
-    slots: Annotated[int, Meta(ge=1, le=256, description="Requests decoded at the same time")] = 4
-    threads: Annotated[int, Meta(ge=0, description="Threads; 0 takes all cores but one")] = 0
-    startup_timeout: Annotated[Seconds, Meta(description="A start that takes longer counts as failed")] = 120.0
-    extra: Annotated[
-        dict[str, str | int | float | bool], Meta(description="Further llama.cpp parameters by name, checked")
-    ] = {}
-
-
-class Http(Section, tag_field="kind", tag="http", frozen=True):
-    """Any server with an OpenAI-compatible API: vLLM, SGLang, OpenAI."""
-
-    name: Annotated[Name, Meta(description="Name of the engine in metrics, logs and the console")]
-    url: Annotated[
-        str,
-        Meta(pattern=r"^https?://[^\s/?#]+[^\s?#]*$", description="Base URL, e.g. `http://10.0.0.5:8000/v1`"),
-    ]
-    api_key: Annotated[str, Meta(description="Sent as `Authorization: Bearer`; write `${NAME}`, not the key")] = ""
-    models: Annotated[tuple[str, ...], Meta(description="Models it serves; none asks the engine's /v1/models")] = ()
-    probe_interval: Annotated[Seconds, Meta(description="Seconds between two health probes")] = 5.0
-    connections: Annotated[int, Meta(ge=1, description="Idle connections each worker keeps open to it")] = 256
-
-
 class Config(Section, frozen=True):
     """The whole document. Every key is optional; an empty document runs the embedded model on loopback."""
 
@@ -133,9 +95,15 @@ class Config(Section, frozen=True):
     workers: Annotated[int, Meta(ge=1, le=256, description="Gateway processes that share the port")] = 1
     auth: Annotated[Auth, Meta(description="Who may use the API")] = Auth()
     engines: Annotated[
-        tuple[LlamaCpp | Http, ...],
+        tuple[Engine, ...],
         Meta(description="What answers. A request goes to a ready engine that serves its model"),
     ] = (LlamaCpp(),)
+    models: Annotated[
+        dict[str, Model], Meta(description="What holds for one model: where its requests may go instead, and how many")
+    ] = msgspec.field(default_factory=dict)
+    routing: Annotated[Routing, Meta(description="Which engine takes a request")] = Routing()
+    resilience: Annotated[Resilience, Meta(description="What happens when an engine fails or lags")] = Resilience()
+    queue: Annotated[Queue, Meta(description="Where requests wait while all engines are full")] = Queue()
     limits: Annotated[Limits, Meta(description="Sizes that one request may reach")] = Limits()
     timeouts: Annotated[Timeouts, Meta(description="How long each phase may last")] = Timeouts()
     streaming: Annotated[Streaming, Meta(description="How streams are relayed")] = Streaming()
@@ -148,9 +116,9 @@ SECRETS = frozenset({"auth.keys", "admin.token", "engines.api_key"})
 
 def field_doc(struct: type[Section], name: str) -> str:
     """The doc line of one field."""
-    for key, hint in struct.__annotations__.items():
-        if key == name:
-            return _description(hint)
+    for base in struct.__mro__:
+        if name in inspect.get_annotations(base):
+            return _description(base.__annotations__[name])
     raise KeyError(name)
 
 

@@ -5,10 +5,11 @@ from typing import Any, get_args
 
 import msgspec
 
-from penstock.config.schema import Config, Http, LlamaCpp, Section
+from penstock.config.engines import KINDS
+from penstock.config.routing import Model
+from penstock.config.schema import Config
+from penstock.config.section import Section
 from penstock.core.errors import ConfigError
-
-KINDS: dict[str, type[Section]] = {"llamacpp": LlamaCpp, "http": Http}
 
 
 def check_keys(document: dict[str, Any]) -> None:
@@ -31,6 +32,9 @@ def _section(struct: type[Section], document: Any, path: str) -> None:
         if key == "engines" and isinstance(value, list):
             for index, engine in enumerate(value):
                 _engine(engine, f"{where}.{index}")
+        elif key == "models" and isinstance(value, dict) and struct is Config:
+            for name, model in value.items():
+                _section(Model, model, f"{where}.{name}")
         elif key in fields:
             for inner in _sections(fields[key]):
                 _section(inner, value, where)

@@ -28,6 +28,15 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Base URL without a trailing `/v1`, e.g. `http://127.0.0.1:8000`; empty while a child has no address."""
     models: dict[str, bytes] = {}
     """Model id -> its entry of `/v1/models`: JSON, as the engine gave it."""
+    adapters: frozenset[str] = frozenset()
+    """Those of `models` that are LoRA adapters."""
+    pool: str = "default"
+    role: str = "both"
+    """`both`, `prefill` or `decode`."""
+    cost: float = 0.0
+    """Money per million tokens."""
+    max_in_flight: int = 0
+    """Requests each worker sends it at once; 0 for no bound."""
     reason: str = ""
     """Why the state is not READY, for people."""
 

@@ -16,7 +16,7 @@ PenstockError
     ├── InternalError       500   internal_error
     ├── UpstreamFailed      502   upstream_refused | upstream_reset | upstream_malformed
     ├── Unavailable         503   engine_unavailable | overloaded
-    └── UpstreamTimeout     504   first_byte_timeout | stall_timeout | total_timeout | connect_timeout | drain_timeout
+    └── UpstreamTimeout     504   first_byte_timeout | engine_slow | stall_timeout | total_timeout | connect_timeout | drain_timeout
 """
 
 

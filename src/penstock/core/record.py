@@ -82,3 +82,5 @@ class Record(msgspec.Struct, omit_defaults=True):
     bytes_in: int = 0
     bytes_out: int = 0
     attempts: list[Attempt] = []
+    queue_s: float = 0.0
+    """Waited in the gateway's queue before the first attempt."""

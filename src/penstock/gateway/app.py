@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from penstock.config.schema import Config, Http
+from penstock.config.engines import Http
+from penstock.config.schema import Config
 from penstock.core.clock import monotonic, wall
 from penstock.core.endpoint import Endpoint
 from penstock.core.engine import Engine
@@ -18,7 +20,10 @@ from penstock.engines.http import HttpEngine
 from penstock.gateway.books import Books
 from penstock.gateway.keys import Keys
 from penstock.gateway.relay import Relay
-from penstock.gateway.view import FleetView
+from penstock.gateway.view import FleetView, health_settings
+from penstock.policy.resilience.health import Health
+from penstock.policy.resilience.retry import RetryBudget, RetrySettings
+from penstock.policy.route.facts import Decision
 from penstock.telemetry.accesslog import RecordSink
 from penstock.telemetry.meter import Meter
 from penstock.wire.heads import valid_request_id
@@ -50,7 +55,11 @@ class App:
         self.log = log
         self.keys = Keys(config.auth.keys)
         self.heads = HeadReader()
-        self.fleet = FleetView(self._open_engine)
+        self.routing = config.routing
+        self.attempts = config.resilience.attempts
+        self.retries = RetryBudget(RetrySettings(ratio=config.resilience.retry_ratio))
+        self.chance: Callable[[], float] = random.random
+        self.fleet = FleetView(self._open_engine, config.routing, Health(health_settings(config.resilience)))
         self.draining = False
         self._books = Books(meter, log, config.admin.records, self.fleet.known_model)
         self._ended: list[Relay] = []
@@ -130,6 +139,7 @@ class App:
         self.book()
         self.log.flush()
         self._show_load()
+        self.fleet.weigh(now)
         whole = now - self._counted_at >= COUNT_S
         if whole:
             self._counted_at = now
@@ -152,6 +162,7 @@ class App:
         meter.show_load(len(self.running), len(self.connections), self._accepted, self.log.lost)
         for engine, count in self.fleet.in_flight.items():
             meter.show_engine_load(engine, count)
+        self.fleet.let_go()
 
     def _check(self, relay: Relay, connection: Connection, now: float) -> None:
         timeouts = self.timeouts
@@ -162,13 +173,19 @@ class App:
             reason = f"The request took longer than timeouts.total ({timeouts.total:g} s)."
             relay.expire(UpstreamTimeout(reason, code="total_timeout"))
         elif not relay.first_at:
-            if now - relay.sent_at > timeouts.first_byte:
-                reason = f"The engine sent no content within timeouts.first_byte ({timeouts.first_byte:g} s)."
-                relay.expire(UpstreamTimeout(reason, code="first_byte_timeout"))
+            if now - relay.sent_at > (relay.first_byte_s or timeouts.first_byte):
+                relay.expire(self._no_first_byte(relay.first_byte_s))
         elif now - relay.heard_last > timeouts.stall:
             relay.expire(self._stalled())
         if self.heartbeat_s and not relay.ended and now - max(relay.heard_last, relay.heard_at) > self.heartbeat_s:
             relay.heartbeat(now)
+
+    def _no_first_byte(self, learned_s: float) -> UpstreamTimeout:
+        if learned_s:
+            reason = f"The engine sent no content within {learned_s:.3g} s, many times what requests like it take."
+            return UpstreamTimeout(reason, code="engine_slow")
+        reason = f"The engine sent no content within timeouts.first_byte ({self.timeouts.first_byte:g} s)."
+        return UpstreamTimeout(reason, code="first_byte_timeout")
 
     def _stalled(self) -> UpstreamTimeout:
         reason = f"The engine sent nothing for timeouts.stall ({self.timeouts.stall:g} s)."
@@ -206,6 +223,13 @@ class App:
             }
             for relay in self.running
         ]
+
+    def decisions(self, request_id: str) -> list[Decision]:
+        """The routing decisions of a request that runs or has lately ended."""
+        for relay in self.running:
+            if relay.request_id.decode("ascii") == request_id:
+                return relay.decisions
+        return self._books.decisions(request_id)
 
     def recent(self, limit: int) -> list[Record]:
         """The last finished Records, newest first."""

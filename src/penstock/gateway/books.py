@@ -4,12 +4,13 @@ An answer is on its way before its request is booked: requests that ended are bo
 in one tight loop. What a worker killed by `kill -9` had not booked yet (a tenth of a second) is lost with it.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
 from penstock.core.errors import RequestError
 from penstock.core.record import Outcome, Record
 from penstock.gateway.relay import Relay
+from penstock.policy.route.facts import Decision
 from penstock.telemetry.accesslog import RecordSink
 from penstock.telemetry.meter import Meter
 from penstock.telemetry.series import OTHER
@@ -23,6 +24,8 @@ class Books:
         self._log = log
         self._known_model = known_model
         self.records: deque[Record] = deque(maxlen=keep)
+        self._decisions: OrderedDict[str, list[Decision]] = OrderedDict()
+        self._keep = keep
 
     def enter(self, ended: Iterable[Relay], epoch: float) -> None:
         """Books requests in the order they ended. `epoch`: wall-clock time of monotonic zero, seconds."""
@@ -34,6 +37,14 @@ class Books:
             meter.finish(record, meter.route(relay.request.path), model)
             records.append(record)
             log.write(record)
+            if relay.decisions and self._keep:
+                self._decisions[record.id] = relay.decisions
+                if len(self._decisions) > self._keep:
+                    self._decisions.popitem(last=False)
+
+    def decisions(self, request_id: str) -> list[Decision]:
+        """The decisions made for a finished request; none when there was no choice, or it is long ago."""
+        return self._decisions.get(request_id, [])
 
 
 def record_of(relay: Relay, epoch: float) -> Record:
@@ -52,6 +63,7 @@ def record_of(relay: Relay, epoch: float) -> Record:
         duration_s=relay.ended_at - request.received,
         bytes_in=request.bytes_in,
         attempts=relay.attempts,
+        queue_s=relay.queue_s,
     )
     relay.fill(record)
     if record.outcome is Outcome.CLIENT_LEFT:

@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.config.schema import Config
 from penstock.core.endpoint import Endpoint
+from penstock.core.load import Load
 
 
 class Start(msgspec.Struct, tag=True):
@@ -27,12 +28,20 @@ class Fleet(msgspec.Struct, tag=True):
     endpoints: tuple[Endpoint, ...]
 
 
+class Loads(msgspec.Struct, tag=True):
+    """What the engines last said of their load, by name."""
+
+    loads: dict[str, Load]
+
+
 class Ask(msgspec.Struct, tag=True):
-    """A question: `live` (requests under way) or `recent` (finished ones, at most `limit`)."""
+    """A question: `live` (requests under way), `recent` (finished ones, at most `limit`), `why` (how the request
+    `about` was routed) or `health` (of the engines, as this worker sees it)."""
 
     id: int
     what: str
     limit: int = 0
+    about: str = ""
 
 
 class Drain(msgspec.Struct, tag=True):
@@ -57,7 +66,7 @@ class Answer(msgspec.Struct, tag=True):
     """Mappings; what they hold depends on the question."""
 
 
-ToWorker = Start | Fleet | Ask | Drain
+ToWorker = Start | Fleet | Loads | Ask | Drain
 ToSupervisor = Up | Failed | Answer
 In = TypeVar("In")
 

@@ -12,7 +12,7 @@ from typing import Any
 from penstock.config.schema import Config
 from penstock.core.endpoint import Endpoint
 from penstock.core.errors import PenstockError
-from penstock.gateway.control import Answer, Ask, Channel, Drain, Failed, Fleet, Start, ToSupervisor, Up
+from penstock.gateway.control import Answer, Ask, Channel, Drain, Failed, Fleet, Loads, Start, ToSupervisor, Up
 from penstock.telemetry.catalogue import SHEETS
 from penstock.telemetry.series import SeriesReader, create_file
 
@@ -37,7 +37,7 @@ class Hand:
     def up(self) -> bool:
         return self._up.done() and not self._up.cancelled() and self._up.exception() is None
 
-    def send(self, message: Start | Fleet | Drain) -> None:
+    def send(self, message: Start | Fleet | Loads | Drain) -> None:
         self._channel.send(message)
 
     async def started(self) -> None:
@@ -70,11 +70,11 @@ class Hand:
                 self._up.set_exception(error)
                 self._up.exception()  # read here: nobody may be waiting
 
-    async def ask(self, what: str, limit: int = 0) -> list[Any]:
+    async def ask(self, what: str, limit: int = 0, about: str = "") -> list[Any]:
         """Rows from the worker; none when it does not answer in time."""
         number = next(self._ids)
         question = self._questions[number] = asyncio.get_running_loop().create_future()
-        self._channel.send(Ask(number, what, limit))
+        self._channel.send(Ask(number, what, limit, about))
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 rows: list[Any] = await question

@@ -1,28 +1,48 @@
 """A llama.cpp child as a member of the fleet."""
 
+import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from penstock.config.schema import LlamaCpp
+import httpx
+import msgspec
+
+from penstock.config.engines import LlamaCpp
 from penstock.core.clock import wall
 from penstock.core.endpoint import Endpoint, EngineState
+from penstock.core.load import Load
 from penstock.engines.llamacpp.settings import LlamaCppSettings
 from penstock.engines.llamacpp.status import LlamaCppStatus
 from penstock.engines.llamacpp.supervise import LlamaCppProcess
+from penstock.gateway.fleet import PROBE_TIMEOUT_S, Member
+from penstock.gateway.scrape import Scraper
 
 
 class LlamaCppMember:
     """An engine that Penstock runs itself."""
 
     def __init__(
-        self, settings: LlamaCpp, model_path: Path, on_change: Callable[[], None], environ: Mapping[str, str]
+        self,
+        settings: LlamaCpp,
+        model_path: Path,
+        on_change: Callable[[], None],
+        environ: Mapping[str, str],
+        interval_s: float,
     ) -> None:
         self.name = settings.name
         self._on_change = on_change
         self._since = wall()
-        self._endpoint = Endpoint(settings.name, "llamacpp", EngineState.STOPPED)
+        self._scraper = Scraper("llamacpp", interval_s)
+        self._endpoint = Endpoint(
+            settings.name,
+            "llamacpp",
+            EngineState.STOPPED,
+            pool=settings.pool,
+            cost=settings.cost,
+            max_in_flight=settings.max_in_flight,
+        )
         self._process = LlamaCppProcess(
             LlamaCppSettings(
                 name=settings.name,
@@ -40,13 +60,23 @@ class LlamaCppMember:
         )
 
     @property
+    def members(self) -> Sequence[Member]:
+        return (self,)
+
+    @property
+    def load(self) -> Load | None:
+        return self._scraper.load
+
+    @property
     def endpoint(self) -> Endpoint:
         return self._endpoint
 
     def _changed(self, status: LlamaCppStatus) -> None:
         # The models stay known while it restarts: their requests get a 503, not a 404.
         models = status.models or self._endpoint.models
-        endpoint = Endpoint(self.name, "llamacpp", status.state, status.address, models, status.reason)
+        endpoint = msgspec.structs.replace(
+            self._endpoint, state=status.state, url=status.address, models=models, reason=status.reason
+        )
         if endpoint.state is not self._endpoint.state:
             self._since = wall()
         if endpoint != self._endpoint:
@@ -68,7 +98,13 @@ class LlamaCppMember:
         }
 
     async def run(self) -> None:
-        await self._process.run()
+        async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S) as client, asyncio.TaskGroup() as tasks:
+            scraping = tasks.create_task(self._scraper.run(client, self._metrics))
+            await self._process.run()
+            scraping.cancel()
+
+    def _metrics(self) -> str:
+        return f"{self._endpoint.url}/metrics" if self._endpoint.ready else ""
 
 
 def alias_of(reference: str, model_path: Path) -> str:

@@ -1,15 +1,17 @@
 """Engines as the supervisor keeps them: what answers, in which state, and since when."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import httpx
 import msgspec
 
-from penstock.config.schema import Http
+from penstock.config.engines import Remote
 from penstock.core.clock import wall
 from penstock.core.endpoint import Endpoint, EngineState
+from penstock.core.load import Load
+from penstock.gateway.scrape import Scraper
 
 PROBE_TIMEOUT_S = 5.0
 FAILURES_TO_LEAVE = 2
@@ -24,11 +26,22 @@ class Member(Protocol):
     @property
     def endpoint(self) -> Endpoint: ...
 
+    @property
+    def load(self) -> Load | None:
+        """Its last reading; None when it tells nothing."""
+
     def describe(self) -> dict[str, object]:
         """More for people: pid, restarts, since, last_error, version."""
 
+
+class Group(Protocol):
+    """What one entry of the config stands for: a single engine, or as many as are found."""
+
+    @property
+    def members(self) -> Sequence[Member]: ...
+
     async def run(self) -> None:
-        """Keeps the endpoint's state true until cancelled; whatever it started is gone when it returns."""
+        """Keeps the members' states true until cancelled; whatever it started is gone when it returns."""
 
 
 def base_url(url: str) -> str:
@@ -55,34 +68,68 @@ def read_models(body: bytes) -> dict[str, bytes]:
     return {msgspec.json.decode(raw, type=_ModelId).id: bytes(raw) for raw in entries}
 
 
+class _Parent(msgspec.Struct):
+    parent: str | None = None
+
+
+def adapters_of(models: Mapping[str, bytes]) -> frozenset[str]:
+    """The models that are LoRA adapters: vLLM gives them a `parent` in /v1/models."""
+    return frozenset(name for name, entry in models.items() if msgspec.json.decode(entry, type=_Parent).parent)
+
+
 class HttpMember:
     """An engine started by somebody else: probed through /v1/models, which also says what it serves."""
 
-    def __init__(self, settings: Http, on_change: Callable[[], None]) -> None:
-        self.name = settings.name
+    def __init__(self, name: str, url: str, settings: Remote, on_change: Callable[[], None], interval_s: float) -> None:
+        self.name = name
         self._settings = settings
         self._on_change = on_change
-        self._url = base_url(settings.url)
+        self._url = base_url(url)
+        self._scraper = Scraper(settings.dialect, interval_s)
         self._since = wall()
         self._failures = 0
         self._last_error = ""
-        self._endpoint = Endpoint(settings.name, "http", EngineState.STARTING, self._url, self._configured())
+        self._endpoint = Endpoint(
+            name,
+            "http",
+            EngineState.STARTING,
+            self._url,
+            self._configured(),
+            pool=settings.pool,
+            role=settings.role,
+            cost=settings.cost,
+            max_in_flight=settings.max_in_flight,
+        )
 
     @property
     def endpoint(self) -> Endpoint:
         return self._endpoint
+
+    @property
+    def members(self) -> Sequence[Member]:
+        return (self,)
+
+    @property
+    def load(self) -> Load | None:
+        return self._scraper.load
 
     def _configured(self) -> dict[str, bytes]:
         return {model: entry(model, self.name) for model in self._settings.models}
 
     def describe(self) -> dict[str, object]:
         last_error = self._last_error or None
-        return {"since": self._since, "last_error": last_error, "restarts": 0, "pid": None, "version": None}
+        version = self.load.version or None if self.load is not None else None
+        return {"since": self._since, "last_error": last_error, "restarts": 0, "pid": None, "version": version}
 
     async def run(self) -> None:
         key = self._settings.api_key
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        async with httpx.AsyncClient(headers=headers, timeout=PROBE_TIMEOUT_S) as client:
+        async with (
+            httpx.AsyncClient(headers=headers, timeout=PROBE_TIMEOUT_S) as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            if self._settings.metrics != "off" and self._settings.dialect != "none":
+                tasks.create_task(self._scraper.run(client, lambda: self._settings.metrics or f"{self._url}/metrics"))
             while True:
                 await self._probe(client)
                 await asyncio.sleep(self._settings.probe_interval if self._endpoint.ready else 1.0)
@@ -114,7 +161,9 @@ class HttpMember:
         self._become(EngineState.UNREACHABLE, self._endpoint.models, reason)
 
     def _become(self, state: EngineState, models: dict[str, bytes], reason: str) -> None:
-        changed = Endpoint(self.name, "http", state, self._url, models, reason)
+        changed = msgspec.structs.replace(
+            self._endpoint, state=state, models=models, adapters=adapters_of(models), reason=reason
+        )
         if changed != self._endpoint:
             if state is not self._endpoint.state:
                 self._since = wall()

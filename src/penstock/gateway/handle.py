@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from penstock.core.clock import monotonic
 from penstock.core.errors import InternalError, RequestError
 from penstock.core.record import Attempt
 from penstock.core.request import Request
 from penstock.gateway.answer import MODELS, models_answer
+from penstock.gateway.ask import SOLE, ask_of
 from penstock.gateway.relay import Relay, client_left
+from penstock.gateway.tries import Tries
+from penstock.gateway.verdict import Verdict
+from penstock.gateway.why import headers_of
 from penstock.wire.openai import Call, read_call
 from penstock.wire.paths import check_path
 
@@ -19,14 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("penstock.gateway")
 
-MOST_ATTEMPTS = 3
 LONGEST_MODEL = 256
 """Characters of a model's name that are kept in Records: clients choose it, up to the size of a body."""
-NOT_REACHED = frozenset({"upstream_refused", "connect_timeout"})
-"""The engine never saw the request: another may try, whatever the request does."""
-DROPPED = frozenset({"upstream_reset", "upstream_malformed"})
-"""The engine broke off before it answered: another may try what changes nothing by being done twice. A timeout is in
-neither set: the engine may still be at work."""
 REPEATABLE = frozenset(
     {
         b"/v1/chat/completions",
@@ -40,6 +39,7 @@ REPEATABLE = frozenset(
     }
 )
 """POST endpoints that only compute. An upload or a batch is not sent twice."""
+UNKNOWN = Verdict(None)
 SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
@@ -79,16 +79,24 @@ async def _answer_from_engine(app: App, relay: Relay, request: Request, call: Ca
     """Tries engines until one answers. Raises what ends the request before its commit point; returns what ends it
     after."""
     fleet = app.fleet
-    excluded: list[str] = []
+    serving = fleet.serving(call.model)
+    ask = SOLE if len(serving) == 1 else ask_of(request, call, app.routing)
+    repeatable = request.method in SAFE or request.path in REPEATABLE
+    tries = Tries(app, relay, ask, repeatable=repeatable)
     fresh = False
     while True:
-        engine = relay.engine = fleet.choose(call.model, excluded)
-        in_flight = fleet.in_flight
-        in_flight[engine] += 1
+        if not fresh:
+            relay.engine = serving[0].name if ask is SOLE else tries.next_engine()
+        engine = relay.engine
+        if app.routing.explain_headers:
+            relay.extra = headers_of(relay)
+        lease = fleet.lease(engine, ask, monotonic())
+        verdict = UNKNOWN
         try:
             failure = await relay.attempt(fleet.engines[engine], app.meter, call, fresh)
+            verdict = relay.verdict(failure)
         finally:
-            in_flight[engine] -= 1
+            fleet.release(lease, monotonic(), verdict)
         relay.attempts.append(
             Attempt(engine, relay.sent_at - request.received, relay.was_reused, "" if failure is None else failure.code)
         )
@@ -98,18 +106,7 @@ async def _answer_from_engine(app: App, relay: Relay, request: Request, call: Ca
             return client_left()
         if relay.committed:
             return failure
-        if not retriable(failure, request) or len(relay.attempts) >= MOST_ATTEMPTS or app.draining:
-            raise failure
         # A kept-alive connection may have been closed as we wrote: the same engine deserves a fresh one first.
-        fresh = relay.was_reused
-        if not fresh:
-            excluded.append(engine)
-            if not fleet.has_other(call.model, excluded):
-                raise failure
-
-
-def retriable(failure: RequestError, request: Request) -> bool:
-    """Whether another attempt may be made after a failure before the commit point."""
-    if failure.code in NOT_REACHED:
-        return True
-    return failure.code in DROPPED and (request.method in SAFE or request.path in REPEATABLE)
+        fresh = not fresh and relay.was_reused and failure.code == "upstream_reset" and repeatable
+        if app.draining or not (fresh or tries.may_go_on(failure, engine)):
+            raise failure

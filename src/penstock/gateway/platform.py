@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 import penstock
 from penstock.core.clock import monotonic
+from penstock.core.load import Load
 from penstock.gateway.admin.state import Buckets, Row, Totals
 from penstock.gateway.crew import Hand
-from penstock.gateway.fleet import Member
+from penstock.gateway.fleet import Group, Member
 from penstock.telemetry import buckets, series
 from penstock.telemetry.catalogue import PLATFORM, PROCESS, REQUESTS, SHEETS, TRAFFIC
 from penstock.telemetry.exposition import render
@@ -23,10 +26,16 @@ class Platform:
         self.open = True
         self.hands: list[Hand] = []
         """Workers alive, draining ones included."""
-        self.members: list[Member] = []
+        self.groups: list[Group] = []
+        """Entries of the config in force, in its order."""
         self.worker_restarts = self.reloads = self.reload_failures = 0
         self._gone = series.Totals()
         self._started = monotonic()
+
+    @property
+    def members(self) -> list[Member]:
+        """Every engine there is now."""
+        return [member for group in self.groups for member in group.members]
 
     def bury(self, hand: Hand) -> None:
         """Keeps the counters of a worker that has ended."""
@@ -76,6 +85,10 @@ class Platform:
                 "address": endpoint.url or None,
                 "models": list(endpoint.models),
                 "in_flight": int(load.get((endpoint.name,), [0.0])[0]),
+                "pool": endpoint.pool,
+                "role": endpoint.role,
+                "adapters": sorted(endpoint.adapters),
+                "load": _load(member.load),
             }
             rows.append(row | member.describe())
         return rows
@@ -84,6 +97,16 @@ class Platform:
         rows = [row for hand in list(self.hands) if hand.up for row in await hand.ask("recent", limit)]
         rows.sort(key=lambda row: float(row["time"]), reverse=True)
         return [_with_itl(row) for row in rows[:limit]]
+
+    async def why(self, request_id: str) -> Row | None:
+        for hand in list(self.hands):
+            if hand.up and (rows := await hand.ask("why", about=request_id)):
+                found: Row = rows[0]
+                return found
+        return None
+
+    async def health(self) -> Sequence[Row]:
+        return [row for hand in list(self.hands) if hand.up for row in await hand.ask("health")]
 
     async def live(self) -> Sequence[Row]:
         return [row for hand in list(self.hands) if hand.up for row in await hand.ask("live")]
@@ -125,6 +148,16 @@ class Platform:
             "uptime_s": monotonic() - self._started,
             "open": self.open,
         }
+
+
+def _load(load: Load | None) -> Row | None:
+    """A reading as people read it: how old it is instead of when it was."""
+    if load is None:
+        return None
+    row: dict[str, object] = msgspec.to_builtins(load)
+    row["age_s"] = round(monotonic() - load.at, 3)
+    del row["at"]
+    return row
 
 
 def _with_itl(row: dict[str, object]) -> Row:

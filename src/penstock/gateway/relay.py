@@ -12,12 +12,14 @@ from typing import Protocol
 
 from penstock.core.clock import monotonic
 from penstock.core.engine import Engine, Exchange, Flow, ResponseHead
-from penstock.core.errors import ClientLeft, RequestError
+from penstock.core.errors import ClientLeft, RequestError, UpstreamFailed
 from penstock.core.record import Attempt, Record
 from penstock.core.request import Request
 from penstock.gateway.answer import connection_header, error_answer, json_answer, status_line
 from penstock.gateway.life import Wait
 from penstock.gateway.stream import EventStream, take_usage
+from penstock.gateway.verdict import Verdict
+from penstock.policy.route.facts import Decision
 from penstock.telemetry.meter import Meter
 from penstock.telemetry.series import OTHER
 from penstock.wire import openai, sse
@@ -59,11 +61,14 @@ class Relay:
         "attempts",
         "bytes_out",
         "committed",
+        "decisions",
         "ended",
         "ended_at",
         "engine",
+        "extra",
         "failure",
         "first_at",
+        "first_byte_s",
         "flow",
         "head_held",
         "heard_at",
@@ -71,8 +76,10 @@ class Relay:
         "key",
         "last_at",
         "left",
+        "may_move",
         "model",
         "paused_at",
+        "queue_s",
         "request",
         "request_id",
         "sent_at",
@@ -117,6 +124,15 @@ class Relay:
         self.request = request
         self.request_id = request_id
         self.attempts: list[Attempt] = []
+        self.decisions: list[Decision] = []
+        """Why each try went where it did; empty where there was no choice."""
+        self.may_move: Callable[[int], bool] | None = None
+        """Whether an answer with this status may be dropped for another engine's."""
+        self.queue_s = 0.0
+        self.first_byte_s = 0.0
+        """Bound on the wait for content; 0 leaves it to the config."""
+        self.extra: list[bytes] = []
+        """Lines to add to the response head."""
         self.keep = keep
 
     # -- steering, from handle and the sweep ------------------------------------------------------------------------
@@ -191,6 +207,10 @@ class Relay:
     # -- Sink -------------------------------------------------------------------------------------------------------
 
     def head(self, head: ResponseHead) -> None:
+        if self.may_move is not None and self.may_move(head.status):
+            reason = f"The engine answered {head.status} and another was asked."
+            self.expire(UpstreamFailed(reason, code="upstream_busy"))
+            return
         self.head_held = head
         self.status = head.status
         if head.sse and not head.opaque:
@@ -299,7 +319,7 @@ class Relay:
     def _commit(self, head: ResponseHead, whole: bytes | None) -> bytes:
         """The head's bytes. `whole`: the entire body, when it is known already."""
         self.committed = True
-        lines = [status_line(head.status), *head.headers, b"x-request-id: " + self.request_id]
+        lines = [status_line(head.status), *head.headers, b"x-request-id: " + self.request_id, *self.extra]
         if head.content_length is not None:
             lines.append(b"content-length: %d" % head.content_length)
         elif head.bodyless:
@@ -315,6 +335,19 @@ class Relay:
         return b"\r\n".join(lines) + b"\r\n" + connection + b"\r\n"
 
     # -- what is known at the end -----------------------------------------------------------------------------------
+
+    def verdict(self, failure: RequestError | None) -> Verdict:
+        """How the attempt went that has just ended with `failure`."""
+        if self.left or (failure is None and 400 <= self.status < 500):
+            return Verdict(None)
+        ok = failure is None and self.status < 500
+        code = failure.code if failure is not None else "" if ok else f"status_{self.status}"
+        if not self.first_at or self._stream is None:
+            return Verdict(ok, code)
+        self.settle_flow()
+        events = self._stream.events
+        tpot_s = (self.last_at - self.first_at) / (events - 1) if events > 1 else None
+        return Verdict(ok, code, self.first_at - self.sent_at, tpot_s)
 
     @property
     def streaming(self) -> bool:

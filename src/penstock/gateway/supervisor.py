@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,16 +18,17 @@ import uvicorn
 import uvloop
 
 from penstock.config import Loaded
-from penstock.config.schema import Config, Http, LlamaCpp
+from penstock.config.engines import Engine
+from penstock.config.schema import Config
 from penstock.core.endpoint import Endpoint, EngineState
 from penstock.core.errors import ConfigError, PenstockError
 from penstock.core.tasks import Tasks
 from penstock.gateway.admin.app import create_admin
 from penstock.gateway.admin.settings import AdminSettings
-from penstock.gateway.control import Drain, Fleet
+from penstock.gateway.control import Drain, Fleet, Loads
 from penstock.gateway.crew import Hand, hire
-from penstock.gateway.embedded import LlamaCppMember
-from penstock.gateway.fleet import HttpMember, Member
+from penstock.gateway.fleet import Group
+from penstock.gateway.members import Surroundings, open_group
 from penstock.gateway.platform import Platform
 from penstock.gateway.worker import tls_context
 from penstock.telemetry.accesslog import open_log
@@ -65,10 +66,10 @@ def run(
 
 
 class Running(msgspec.Struct, frozen=True):
-    """An engine that is kept, and the settings it was started with."""
+    """An entry of the config that is kept, and the settings it was started with."""
 
-    settings: Http | LlamaCpp
-    member: Member
+    settings: Engine
+    group: Group
     task: "asyncio.Task[None]"
 
 
@@ -110,6 +111,7 @@ class Supervisor:
             self._publish(self._start_engines(self._config, self._model_paths))
             self._crew = await self._hire_all(self._config, self._listener, self._endpoints)
             self._tasks.spawn(self._announce(admin_url))
+            self._tasks.spawn(self._tell_loads())
             await self._stopping.wait()
         finally:
             log.info("stopping: running requests may take up to %g s", self._config.timeouts.drain)
@@ -159,18 +161,15 @@ class Supervisor:
         for settings in config.engines:
             engine = running.get(settings.name)
             if engine is None or engine.settings != settings:
-                member: Member
-                if isinstance(settings, Http):
-                    member = HttpMember(settings, self._engines_changed)
-                else:
-                    member = LlamaCppMember(settings, model_paths[settings.name], self._engines_changed, os.environ)
-                engine = Running(settings, member, self._tasks.spawn(member.run()))
+                around = Surroundings(self._engines_changed, os.environ, model_paths, config.routing.load_interval)
+                group = open_group(settings, around)
+                engine = Running(settings, group, self._tasks.spawn(group.run()))
             engines.append(engine)
         return engines
 
     def _publish(self, engines: list[Running]) -> None:
         self._engines = engines
-        self.platform.members = [engine.member for engine in engines]
+        self.platform.groups = [engine.group for engine in engines]
         self._engines_changed()
 
     async def _stop_engines(self, engines: list[Running]) -> None:
@@ -179,12 +178,20 @@ class Supervisor:
         await asyncio.gather(*(engine.task for engine in engines), return_exceptions=True)
 
     def _endpoints(self) -> tuple[Endpoint, ...]:
-        return tuple(member.endpoint for member in self.platform.members)
+        return endpoints_of(self.platform.groups)
 
     def _engines_changed(self) -> None:
         endpoints = self._endpoints()
         for hand in self._crew:
             hand.send(Fleet(endpoints))
+
+    async def _tell_loads(self) -> None:
+        """Passes the engines' readings on to the workers."""
+        while True:
+            await asyncio.sleep(self._config.routing.load_interval)
+            loads = {member.name: member.load for member in self.platform.members if member.load is not None}
+            for hand in self._crew:
+                hand.send(Loads(loads))
 
     # -- workers ----------------------------------------------------------------------------------------------------
 
@@ -275,8 +282,7 @@ class Supervisor:
         engines = self._start_engines(config, model_paths)
         try:
             await settled([engine for engine in engines if engine not in old_engines])
-            members = [engine.member for engine in engines]
-            crew = await self._hire_all(config, listener, lambda: tuple(member.endpoint for member in members))
+            crew = await self._hire_all(config, listener, lambda: endpoints_of(engine.group for engine in engines))
         except PenstockError:
             if moved:
                 listener.close()
@@ -303,13 +309,19 @@ class AdminServer(uvicorn.Server):
         yield
 
 
+def endpoints_of(groups: Iterable[Group]) -> tuple[Endpoint, ...]:
+    """Every engine of the groups, as it is now."""
+    return tuple(member.endpoint for group in groups for member in group.members)
+
+
 async def settled(engines: list[Running]) -> None:
     """Waits until each engine answers or is known not to. Raises ConfigError for one that can never start."""
-    while any(engine.member.endpoint.state in UNDECIDED for engine in engines):  # noqa: ASYNC110 - seconds, not often
+    groups = [engine.group for engine in engines]
+    while any(each.state in UNDECIDED for each in endpoints_of(groups)):  # noqa: ASYNC110 - seconds, not often
         await asyncio.sleep(0.02)
-    for engine in engines:
-        if engine.member.endpoint.state is EngineState.FAILED:
-            raise ConfigError(f"engines: {engine.settings.name} cannot start: {engine.member.endpoint.reason}")
+    for endpoint in endpoints_of(groups):
+        if endpoint.state is EngineState.FAILED:
+            raise ConfigError(f"engines: {endpoint.name} cannot start: {endpoint.reason}")
 
 
 def check_files(config: Config) -> None:

@@ -1,33 +1,62 @@
-"""The fleet as a worker knows it: the supervisor's last word on each engine, and what is in flight from here."""
+"""The fleet as a worker knows it: the supervisor's last word on each engine, what is in flight from here, and how each
+has done of late."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from penstock.config.routing import Resilience, Routing
 from penstock.core.endpoint import Endpoint
 from penstock.core.engine import Engine
 from penstock.core.errors import BadRequest, Unavailable
+from penstock.core.load import Load
 from penstock.gateway.answer import no_such_model
-from penstock.policy.route.in_turn import choose
+from penstock.gateway.ask import SOLE
+from penstock.gateway.verdict import Verdict
+from penstock.policy.resilience.breaker import BreakerSettings
+from penstock.policy.resilience.health import Health, HealthSettings
+from penstock.policy.resilience.outlier import OutlierSettings
+from penstock.policy.resilience.slow_start import SlowStartSettings
+from penstock.policy.route.facts import Ask, Decision, EngineFacts, Lease
+from penstock.policy.route.router import Router
+from penstock.policy.route.settings import RouteSettings
 
 RETRY_AFTER_S = 2.0
 """How soon a client may try again when an engine is starting: the order of a restart."""
 
 
+def route_settings(routing: Routing) -> RouteSettings:
+    """The router's settings from the config."""
+    return RouteSettings(policy=routing.policy, block_bytes=routing.block_bytes, window_relative=routing.window)
+
+
+def health_settings(resilience: Resilience) -> HealthSettings:
+    """The settings of Health from the config."""
+    return HealthSettings(
+        breaker=BreakerSettings(consecutive=resilience.breaker_failures, open=resilience.breaker_open),
+        outlier=OutlierSettings(min_healthy=resilience.min_healthy),
+        slow_start=SlowStartSettings(window=resilience.slow_start),
+    )
+
+
 class FleetView:
     """Chooses and leases engines. `open_engine` makes the client side for an endpoint with an address."""
 
-    def __init__(self, open_engine: Callable[[Endpoint], Engine]) -> None:
+    def __init__(self, open_engine: Callable[[Endpoint], Engine], routing: Routing, health: Health) -> None:
         self._open_engine = open_engine
+        self.router = Router(route_settings(routing))
+        self.health = health
         self._engines: dict[str, tuple[str, Engine]] = {}
         self._by_model: dict[str, tuple[Endpoint, ...]] = {}
         self._ready: tuple[Endpoint, ...] = ()
-        self._turn = 0
+        self._leaving: set[str] = set()
+        self._loads: Mapping[str, Load] = {}
+        self._weights: Mapping[str, float] = {}
         self.endpoints: tuple[Endpoint, ...] = ()
-        self.in_flight: dict[str, int] = {}
-        """Requests under way per engine. Every count up is taken back (law 6)."""
         self.engines: dict[str, Engine] = {}
         """The client side of every engine that has an address."""
 
-    def update(self, endpoints: tuple[Endpoint, ...]) -> None:
+    # -- what the supervisor tells ----------------------------------------------------------------------------------
+
+    def update(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
         """Takes the supervisor's new word over. Running requests keep the engine they have."""
         engines: dict[str, tuple[str, Engine]] = {}
         for endpoint in endpoints:
@@ -41,44 +70,89 @@ class FleetView:
         for _, engine in self._engines.values():
             if id(engine) not in kept:
                 engine.retire()
+        self._leaving = (self._leaving | self._engines.keys()) - engines.keys()
         self._engines = engines
         self.engines = {name: engine for name, (_, engine) in engines.items()}
-        for name in engines:
-            self.in_flight.setdefault(name, 0)
         self.endpoints = endpoints
-        self._ready = tuple(e for e in endpoints if e.ready and e.name in engines)
+        ready = tuple(e for e in endpoints if e.ready and e.name in engines)
+        self._note_comings(ready, now)
+        self._ready = ready
         by_model: dict[str, list[Endpoint]] = {}
-        for endpoint in self._ready:
+        for endpoint in ready:
             for model in endpoint.models:
                 by_model.setdefault(model, []).append(endpoint)
         self._by_model = {model: tuple(found) for model, found in by_model.items()}
+        self._weights = self.health.weights([e.name for e in ready], now)
+        self._tell_router()
+
+    def _note_comings(self, ready: Sequence[Endpoint], now: float) -> None:
+        """An engine that became ready starts slowly; one that is gone is forgotten."""
+        for endpoint in ready:
+            self.health.appeared(endpoint.name, now, endpoint.pool)
+        staying = {endpoint.name for endpoint in ready}
+        for endpoint in self._ready:
+            if endpoint.name not in staying:
+                self.health.left(endpoint.name)
+
+    def take_loads(self, loads: Mapping[str, Load]) -> None:
+        """New readings of the engines' metrics."""
+        self._loads = loads
+        self._tell_router()
+
+    def weigh(self, now: float) -> None:
+        """Asks how much of its fair share each engine may get now. Called after failures and a few times a second."""
+        weights = self.health.weights([e.name for e in self._ready], now)
+        if weights != self._weights:
+            self._weights = weights
+            self._tell_router()
+
+    def _tell_router(self) -> None:
+        self.router.update([self._facts(endpoint) for endpoint in self._ready])
+
+    def _facts(self, endpoint: Endpoint) -> EngineFacts:
+        load = self._loads.get(endpoint.name)
+        return EngineFacts(
+            endpoint.name,
+            frozenset(endpoint.models),
+            adapters=endpoint.adapters,
+            pool=endpoint.pool,
+            role=endpoint.role,
+            cost=endpoint.cost,
+            weight=self._weights.get(endpoint.name, 1.0),
+            kv_capacity_tokens=(load.kv_capacity_tokens or 0) if load is not None else 0,
+            max_in_flight=endpoint.max_in_flight,
+            load=load,
+        )
+
+    @property
+    def in_flight(self) -> dict[str, int]:
+        """Requests under way per engine. Every count up is taken back (law 6)."""
+        return {name: self.router.in_flight(name) for name in (*self.engines, *self._leaving)}
+
+    def let_go(self) -> None:
+        """Forgets engines that are gone and have answered their last request."""
+        self._leaving = {name for name in self._leaving if self.router.in_flight(name)}
+
+    # -- what requests ask ------------------------------------------------------------------------------------------
 
     def known_model(self, model: str) -> bool:
         return model in self._by_model
 
-    def choose(self, model: str | None, excluded: Collection[str]) -> str:
-        """Name of the engine a request for `model` goes to. Without a model, any ready engine if they all serve one
-        and the same.
+    def serving(self, model: str | None) -> tuple[Endpoint, ...]:
+        """Ready engines for a model; without a model all of them, if they serve one and the same.
 
         Raises NotFound, BadRequest or Unavailable, each with what a client can do about it.
         """
         if model is None:
-            candidates = self._ready
+            found = self._ready
             if len(self._by_model) > 1 and len(self._ready) > 1:
                 served = ", ".join(self._by_model)
                 raise BadRequest(f"model: the request names none; served: {served}.", param="model")
         else:
-            candidates = self._by_model.get(model, ())
-        if not candidates:
+            found = self._by_model.get(model, ())
+        if not found:
             raise self._nothing_ready(model)
-        if len(candidates) == 1 and not excluded:
-            return candidates[0].name
-        self._turn += 1
-        choice = choose(candidates, self.in_flight, excluded, self._turn)
-        if choice is None:
-            reason = "Every engine that serves this model has failed this request."
-            raise Unavailable(reason, retry_after_s=RETRY_AFTER_S)
-        return choice.endpoint.name
+        return found
 
     def _nothing_ready(self, model: str | None) -> Exception:
         waiting = [e for e in self.endpoints if not e.ready and (model is None or not e.models or model in e.models)]
@@ -87,7 +161,26 @@ class FleetView:
             return Unavailable(f"No engine is ready: {states}.", retry_after_s=RETRY_AFTER_S)
         return no_such_model(model or "", list(self._by_model))
 
-    def has_other(self, model: str | None, excluded: Collection[str]) -> bool:
-        """Whether an engine outside `excluded` could take the request."""
-        candidates = self._ready if model is None else self._by_model.get(model, ())
-        return any(e.name not in excluded for e in candidates)
+    def choose(self, ask: Ask, now: float, chance: float, excluded: Collection[str]) -> Decision | None:
+        """The engine for a request; None when no engine that is left may take one more now."""
+        while (decision := self.router.choose(ask, now, chance, excluded)) is not None:
+            if self.health.admits(decision.engine, now):
+                return decision
+            excluded = [*excluded, decision.engine]  # its probe has begun since the weights were read
+        return None
+
+    def lease(self, engine: str, ask: Ask, now: float) -> Lease:
+        """Counts a request as in flight on an engine, until `release`."""
+        if ask is not SOLE:
+            self.health.began(engine, now)
+        return self.router.begin(engine, ask, now)
+
+    def release(self, lease: Lease, now: float, verdict: Verdict) -> None:
+        """Returns the lease, and remembers how the engine did."""
+        self.router.end(lease, now, ttft_s=verdict.ttft_s, tpot_s=verdict.tpot_s, ok=verdict.ok is True)
+        if lease.ask is not SOLE:
+            health = self.health
+            before = health.version
+            health.observed(lease.engine, now, verdict.ok, verdict.code, verdict.ttft_s, lease.since)
+            if health.version != before:
+                self.weigh(now)

@@ -24,7 +24,8 @@ from penstock.core.errors import PenstockError
 from penstock.core.tasks import Tasks
 from penstock.gateway.app import App
 from penstock.gateway.connection import Connection
-from penstock.gateway.control import Answer, Ask, Channel, Drain, Failed, Fleet, Start, ToWorker, Up
+from penstock.gateway.control import Answer, Ask, Channel, Drain, Failed, Fleet, Loads, Start, ToWorker, Up
+from penstock.gateway.why import why
 from penstock.telemetry.accesslog import open_log
 from penstock.telemetry.catalogue import SHEETS
 from penstock.telemetry.meter import Meter
@@ -45,6 +46,20 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
     context.load_cert_chain(tls.certificate, tls.key)
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def answer_to(ask: Ask, app: App) -> list[Any]:
+    """What the supervisor wants to know."""
+    match ask.what:
+        case "live":
+            return app.live()
+        case "recent":
+            return list(app.recent(ask.limit))
+        case "why":
+            return why(app, ask.about)
+        case "health":
+            return [app.fleet.health.explain(monotonic())]
+    return []
 
 
 class Worker:
@@ -85,18 +100,20 @@ class Worker:
                     self._stopping.set()
             case Fleet():
                 if self._app is not None:
-                    self._app.fleet.update(message.endpoints)
+                    self._app.fleet.update(message.endpoints, monotonic())
+            case Loads():
+                if self._app is not None:
+                    self._app.fleet.take_loads(message.loads)
             case Ask():
                 if self._app is not None:
-                    rows: list[Any] = self._app.live() if message.what == "live" else self._app.recent(message.limit)
-                    self._channel.send(Answer(message.id, rows))
+                    self._channel.send(Answer(message.id, answer_to(message, self._app)))
             case Drain():
                 self._stopping.set()
 
     async def _start(self, message: Start) -> None:
         config = message.config
         app = App(config, Meter(self._series), open_log(config.log.access))
-        app.fleet.update(message.endpoints)
+        app.fleet.update(message.endpoints, monotonic())
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: Connection(app), sock=self._listener, ssl=tls_context(config), backlog=config.listen.backlog

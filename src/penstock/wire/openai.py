@@ -30,6 +30,14 @@ class Call(msgspec.Struct):
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+
+    @property
+    def most_output(self) -> int:
+        """Bound on output tokens that the client set, under whichever name; 0 without one."""
+        return max(0, self.max_completion_tokens or self.max_tokens or self.max_output_tokens or 0)
 
     @property
     def reports_usage(self) -> bool:

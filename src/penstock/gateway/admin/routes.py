@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from penstock.core.clock import monotonic, wall
-from penstock.core.errors import BadRequest
+from penstock.core.errors import BadRequest, NotFound
 from penstock.gateway.admin.answers import answer
 from penstock.gateway.admin.state import AdminState
 from penstock.gateway.admin.timeline import Timeline
@@ -34,6 +34,8 @@ class Reads:
             Route("/admin/engines", self.engines, methods=["GET"]),
             Route("/admin/live", self.live, methods=["GET"]),
             Route("/admin/requests", self.requests, methods=["GET"]),
+            Route("/admin/why/{id}", self.why, methods=["GET"]),
+            Route("/admin/health", self.health, methods=["GET"]),
             Route("/admin/timeline", self.timeline, methods=["GET"]),
         ]
 
@@ -66,6 +68,22 @@ class Reads:
         """The last Records, newest first."""
         limit = parse_limit(request.query_params.getlist("limit"))
         return answer({"requests": await self._state.requests(limit)})
+
+    async def why(self, request: Request) -> Response:
+        """How one request was routed."""
+        request_id = request.path_params["id"]
+        found = await self._state.why(request_id)
+        if found is None:
+            raise NotFound(
+                f"No request {request_id!r:.140} is running or among the last of any worker; "
+                "admin.records says how many are kept.",
+                param="id",
+            )
+        return answer(found)
+
+    async def health(self, request: Request) -> Response:
+        """How each worker judges the engines."""
+        return answer({"workers": await self._state.health()})
 
     async def timeline(self, request: Request) -> Response:
         """One point per second over the last five minutes, and the figures now.

@@ -70,6 +70,16 @@ class AdminState(Protocol):
         output_tokens, cached_tokens, tokens_source, bytes_in, bytes_out, attempts.
         """
 
+    async def why(self, request_id: str) -> Row | None:
+        """How a request was routed; None when no worker knows it (any more).
+
+        id, running, reason, queue_s, decisions (candidates with scores, those filtered and why), attempts, outcome,
+        retry_budget.
+        """
+
+    async def health(self) -> Sequence[Row]:
+        """One row per worker: engine -> weight, breaker, and why it is out if it is."""
+
     async def live(self) -> Sequence[Row]:
         """Running requests: id, model, engine, path, stream, age_s, first_byte, events.
 

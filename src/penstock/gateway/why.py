@@ -1,0 +1,47 @@
+"""Why a request went where it did: its decisions, tries and waits, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from penstock.core.clock import monotonic
+
+if TYPE_CHECKING:
+    from penstock.gateway.app import App
+    from penstock.gateway.relay import Relay
+
+UNCHOSEN = "one engine serves this model: there was no choice"
+
+
+def why(app: App, request_id: str) -> list[dict[str, Any]]:
+    """One row when this worker knows the request, running or lately ended; none otherwise."""
+    decisions = app.decisions(request_id)
+    record = next((record for record in app.recent(1 << 30) if record.id == request_id), None)
+    running = next((row for row in app.live() if row["id"] == request_id), None)
+    if record is None and running is None:
+        return []
+    tries = record.attempts if record is not None else []
+    return [
+        {
+            "id": request_id,
+            "running": running is not None,
+            "queue_s": record.queue_s if record is not None else None,
+            "reason": decisions[-1].reason if decisions else UNCHOSEN,
+            "decisions": [{**app.fleet.router.explain(each), "seconds": each.seconds} for each in decisions],
+            "attempts": msgspec.to_builtins(tries),
+            "outcome": record.outcome if record is not None else None,
+            "retry_budget": app.retries.explain(monotonic()),
+        }
+    ]
+
+
+def headers_of(relay: Relay) -> list[bytes]:
+    """Response headers that say where the answer comes from, for `routing.explain_headers`."""
+    lines = [b"x-penstock-engine: " + relay.engine.encode()]
+    if relay.decisions:
+        decision = relay.decisions[-1]
+        lines.append(b"x-penstock-policy: " + decision.policy.encode())
+        lines.append(b"x-penstock-prefix-tokens: %d" % decision.matched_tokens)
+    return lines
