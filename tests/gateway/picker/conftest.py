@@ -103,10 +103,10 @@ class World:
         self.doubted: list[str] = []
         self.ready = True
         settings = Settings(host="127.0.0.1", port=0, body_bytes=LONGEST_BODY, streams=100, drain_s=0.5)
-        self.server = PickerServer(settings, self._exchange, lambda: self.ready)
+        self.server = PickerServer(settings, self.exchange, lambda: self.ready)
         self.channel: Any = None
 
-    def _exchange(self) -> Exchange:
+    def exchange(self) -> Exchange:
         return Exchange(self.desk, monotonic, self.doubted.append, body_bytes=LONGEST_BODY)
 
     def engines(self, *engines: EngineFacts) -> None:
@@ -135,6 +135,12 @@ class World:
         )
         status: int = (await check(HealthCheckRequest(service=service))).status
         return status
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def one_loop() -> AsyncIterator[None]:
+    """All tests of a module on one event loop: grpc hands late events of a closed one to the next."""
+    yield
 
 
 @pytest.fixture

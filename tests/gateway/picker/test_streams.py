@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -10,6 +12,7 @@ import pytest
 from penstock.config.routing import Resilience, Routing
 from penstock.core.load import Load
 from penstock.gateway.picker.desk import Desk
+from penstock.gateway.picker.server import PickerServer, Settings
 from tests.faults.world import until
 from tests.gateway.picker.conftest import (
     BUFFERED,
@@ -31,6 +34,18 @@ HEAD = {":path": "/v1/chat/completions?x=1", ":method": "POST"}
 OK = {":status": "200", "content-type": "text/event-stream; charset=utf-8"}
 EVENT = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
 USAGE = b'data: {"usage":{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":5}}}\n\n'
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1, and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return certificate, key
 
 
 def metadata(answer: Any) -> str:
@@ -246,6 +261,19 @@ async def test_health_speaks_of_readiness_and_life_apart(world: World) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await world.health("other")
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_tls_is_spoken_where_it_is_configured(world: World, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    tls = (key.read_bytes(), certificate.read_bytes())
+    settings = Settings(host="127.0.0.1", port=0, body_bytes=LONGEST_BODY, streams=10, drain_s=0.1, tls=tls)
+    server = PickerServer(settings, world.exchange, lambda: True)
+    port = await server.start()
+    try:
+        async with grpc.aio.secure_channel(f"127.0.0.1:{port}", grpc.ssl_channel_credentials(tls[1])) as world.channel:
+            assert await world.health("") == 1
+    finally:
+        await server.stop()
 
 
 async def test_no_claim_is_left_after_any_mix_of_endings(world: World) -> None:
