@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.core.errors import ConfigError
 from penstock.core.load import Load
@@ -225,6 +228,23 @@ def test_what_is_no_finite_number_is_missing(value: str) -> None:
     hurt = re.sub(r"^(vllm:kv_cache_usage_perc\{.*\}) .*$", rf"\1 {value}", text("vllm-0.32.0"), flags=re.MULTILINE)
     read = read_load(hurt.encode(), NOW)
     assert (read.kv_utilisation, read.missing) == (None, ("kv_utilisation",))
+
+
+def test_a_number_that_no_engine_can_mean_is_missing() -> None:
+    for value in ("-1", "1e300"):
+        hurt = re.sub(
+            r"^(vllm:num_requests_running\{.*\}) .*$", rf"\1 {value}", text("vllm-0.32.0"), flags=re.MULTILINE
+        )
+        assert read_load(hurt.encode(), NOW).missing == ("running",)
+
+
+@given(st.sampled_from(list(LOADS)), st.lists(st.floats(), min_size=1, max_size=40))
+def test_whatever_the_numbers_a_load_can_be_told(name: str, numbers: list[float]) -> None:
+    at = iter(numbers * 400)
+    odd = re.sub(r"^([^#\n]*) \S+$", lambda line: f"{line[1]} {next(at)}", text(name), flags=re.MULTILINE)
+    read = read_load(odd.encode(), NOW)
+    assert msgspec.json.decode(msgspec.json.encode(read), type=Load) == read
+    assert read.kv_utilisation is None or 0 <= read.kv_utilisation <= 1
 
 
 def test_a_capacity_not_yet_known_is_missing() -> None:

@@ -8,6 +8,7 @@ from penstock.wire.dialects.exposition import Readings, lines_of, stem
 from penstock.wire.dialects.formulas import Formula, Value
 
 Version: TypeAlias = tuple[int, ...]
+LARGEST = 2**53
 RELEASE = re.compile(r"[vb]?(\d{1,9}(?:\.\d{1,9})*)")
 
 
@@ -15,6 +16,11 @@ def version_of(written: str) -> Version | None:
     """`v0.11.2rc1+cpu` is (0, 11, 2): candidates and builds count as their release. None for what is no version."""
     found = RELEASE.match(written.strip())
     return tuple(int(part) for part in found[1].split(".")) if found else None
+
+
+def _sane(value: Value) -> Value:
+    """No signal is below zero or beyond what a float counts exactly; such a number, or NaN, is none."""
+    return value if value is None or isinstance(value, tuple) or 0 <= value <= LARGEST else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Range:
 
     def values(self, readings: Readings) -> dict[str, Value]:
         """What the rules find, by signal."""
-        return {rule.signal: rule.formula.value(readings) for rule in self.rules}
+        return {rule.signal: _sane(rule.formula.value(readings)) for rule in self.rules}
 
     def missing(self, values: dict[str, Value], readings: Readings) -> tuple[str, ...]:
         """The signals that should have been found."""

@@ -72,11 +72,11 @@ def ranks(metric: str, rank: str, where: Where = None) -> Number:
 
 
 def share(metric: str, rank: str, where: Where = None) -> Number:
-    """The mean over replicas of a share, held to 0..1."""
+    """The mean over replicas of a share, at most 1."""
 
     def value(readings: Readings) -> float | None:
         found = _by_rank(readings, metric, where, rank)
-        return min(1.0, max(0.0, sum(found.values()) / len(found))) if found else None
+        return min(1.0, sum(found.values()) / len(found)) if found else None
 
     return Number((_shown(metric, where),), value)
 
@@ -117,7 +117,7 @@ def ratio(part: Number, whole: Number) -> Number:
 
     def value(readings: Readings) -> float | None:
         one, other = part.value(readings), whole.value(readings)
-        return None if one is None or not other else min(1.0, max(0.0, one / other))
+        return None if one is None or not other else min(1.0, one / other)
 
     return Number((*part.metrics, *whole.metrics), value)
 
