@@ -1,7 +1,7 @@
 """What this router has in flight on one engine, now and a moment ago."""
 
 from bisect import bisect_right
-from collections import Counter, deque
+from collections import deque
 
 from penstock.policy.route.facts import Lease
 
@@ -17,7 +17,7 @@ class Claims:
     def __init__(self) -> None:
         self.requests = 0
         self.tokens = 0
-        self.models: Counter[str] = Counter()
+        self.models: dict[str, int] = {}
         self._at: deque[float] = deque(maxlen=_REMEMBERED)
         self._after: deque[int] = deque(maxlen=_REMEMBERED)
 
@@ -25,7 +25,8 @@ class Claims:
         """Counts a lease."""
         self.requests += 1
         self.tokens += lease.tokens
-        self.models[lease.ask.model] += 1
+        model = lease.ask.model
+        self.models[model] = self.models.get(model, 0) + 1
         self._note(now)
 
     def give(self, lease: Lease, now: float) -> None:
@@ -33,8 +34,10 @@ class Claims:
         self.requests -= 1
         self.tokens -= lease.tokens
         model = lease.ask.model
-        self.models[model] -= 1
-        if not self.models[model]:
+        left = self.models[model] - 1
+        if left:
+            self.models[model] = left
+        else:
             del self.models[model]
         self._note(now)
 

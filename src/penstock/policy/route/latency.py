@@ -51,13 +51,13 @@ class Predictor:
         if tpot_s is not None:
             known.tpot.learn(_each(lease.batch, prompt), tpot_s)
 
-    def predict(self, standing: Standing, ask: Ask, cached: int, now: float) -> tuple[float, float] | None:
+    def predict(self, standing: Standing, ask: Ask, cached: int) -> tuple[float, float] | None:
         """Seconds to the first token and per token after it; None when nothing is known of the engine."""
         known = self._engines.get(standing.facts.name)
         if known is None:
             return None
-        queue = standing.queue(now)
-        batch = max(0.0, standing.requests(now) - queue)
+        queue = standing.queue
+        batch = max(0.0, standing.requests() - queue)
         ttft = known.ttft.predict(_first(queue, batch, ask.prompt_tokens, cached))
         if ttft is None:
             return None

@@ -59,10 +59,7 @@ class Roster:
             self.standings[slot] = None
             gone |= 1 << slot
             self.tidy(name)
-        self.pressed &= ~gone
-        self.queued &= ~gone
-        self.full &= ~gone
-        self.light &= ~gone
+        self.full = 0
         for facts in engines:
             known = self.slot_of.get(facts.name)
             standing = self.standings[known] if known is not None else None
@@ -90,7 +87,10 @@ class Roster:
 
     def claims(self, name: str) -> Claims:
         """The engine's claims, present or not; dropped with `tidy`."""
-        return self._claims.setdefault(name, Claims())
+        claims = self._claims.get(name)
+        if claims is None:
+            claims = self._claims[name] = Claims()
+        return claims
 
     def in_flight(self, name: str) -> int:
         claims = self._claims.get(name)
@@ -102,32 +102,40 @@ class Roster:
             self._claims.pop(name, None)
 
     def refresh(self, now: float) -> None:
-        """Weighs every engine anew."""
+        """Weighs every engine's reading anew."""
         recheck = NEVER
+        self.pressed = self.queued = self.light = 0
         for slot, standing in enumerate(self.standings):
-            if standing is not None:
-                self.weigh(slot, now)
-                recheck = min(recheck, standing.ages_at(now))
+            if standing is None:
+                continue
+            recheck = min(recheck, standing.settle(now))
+            bit = 1 << slot
+            if standing.pressed():
+                self.pressed |= bit
+            if standing.queue >= 1.0:
+                self.queued |= bit
+            if standing.facts.weight < 1.0:
+                self.light |= bit
+            self.count(slot)
         self._recheck = recheck
 
     def age(self, now: float) -> None:
-        """Weighs every engine anew if readings have aged since the last time."""
+        """Weighs the readings anew if they have aged since the last time."""
         if now >= self._recheck:
             self.refresh(now)
 
-    def weigh(self, slot: int, now: float) -> None:
-        """Brings one engine's place in the arrays up to date."""
+    def count(self, slot: int) -> None:
+        """Brings the arrays up to date after a claim was taken or given."""
         standing = self.standings[slot]
         if standing is None:
             return
-        self.loads[slot] = standing.load(now)
-        self.own[slot] = standing.claims.requests
-        self.own_tokens[slot] = standing.claims.tokens
-        bit = 1 << slot
-        self.pressed = self.pressed | bit if standing.pressed(now) else self.pressed & ~bit
-        self.queued = self.queued | bit if standing.queue(now) >= 1.0 else self.queued & ~bit
-        self.full = self.full | bit if standing.full(now) else self.full & ~bit
-        self.light = self.light | bit if standing.facts.weight < 1.0 else self.light & ~bit
+        claims = standing.claims
+        self.loads[slot] = standing.load()
+        self.own[slot] = claims.requests
+        self.own_tokens[slot] = claims.tokens
+        if standing.facts.max_in_flight:
+            bit = 1 << slot
+            self.full = self.full | bit if standing.full() else self.full & ~bit
 
     def group(self, ask: Ask) -> Group:
         """Engines that serve what is asked, whatever their state."""

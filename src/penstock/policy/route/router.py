@@ -106,7 +106,7 @@ class Router:
             claims.take(lease, now)
             return lease
         cached = self._cached(slot, ask)
-        queue = standing.queue(now)
+        queue = standing.queue
         lease = Lease(
             engine,
             max(0, ask.prompt_tokens - cached) + ask.output_tokens,
@@ -114,10 +114,10 @@ class Router:
             now,
             matched_tokens=cached,
             queue=queue,
-            batch=max(0.0, standing.requests(now) - queue),
+            batch=max(0.0, standing.requests() - queue),
         )
         claims.take(lease, now)
-        roster.weigh(slot, now)
+        roster.count(slot)
         if ask.chain:
             self._index.note(1 << slot, ask.chain, standing.capacity())
         return lease
@@ -149,7 +149,7 @@ class Router:
         if slot is None:
             roster.tidy(lease.engine)
             return
-        roster.weigh(slot, now)
+        roster.count(slot)
         if ok:
             self._index.learn(len(lease.ask.chain), prompt_tokens)
             self._predictor.learn(lease, now, ttft_s, tpot_s, prompt_tokens, cached_tokens)

@@ -14,7 +14,7 @@ def kv_pressure(view: View) -> Callable[[int], float]:
         standing = view.standing(slot)
         if standing.preempting:
             return 0.0
-        kv = standing.kv(view.now)
+        kv = standing.kv
         return 1.0 - kv if kv is not None else _UNKNOWN
 
     return score

@@ -8,7 +8,7 @@ from penstock.policy.route.view import View
 def expected(view: View, slot: int) -> float | None:
     """Predicted seconds for the whole request; None when nothing is known of the engine."""
     cached = view.tokens(view.depth(slot))
-    times = view.predictor.predict(view.standing(slot), view.ask, cached, view.now)
+    times = view.predictor.predict(view.standing(slot), view.ask, cached)
     return times[0] + times[1] * view.ask.output_tokens if times is not None else None
 
 
