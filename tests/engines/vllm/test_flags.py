@@ -91,6 +91,6 @@ def test_the_root_cause_is_told_not_its_echo() -> None:
 
 def test_an_engine_that_does_not_tell_is_not_idle() -> None:
     text = 'vllm:num_requests_running{engine="0"} 1.0\nvllm:num_requests_running{engine="1"} 2.0\n'
-    assert unfinished(text) is None
-    assert unfinished(text + 'vllm:num_requests_waiting{engine="0"} 4.0\n') == 7.0
-    assert unfinished("") is None
+    assert unfinished(text, 0.0) is None
+    assert unfinished(text + 'vllm:num_requests_waiting{engine="0"} 4.0\n', 0.0) == 7.0
+    assert unfinished("", 0.0) is None

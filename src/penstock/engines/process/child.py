@@ -13,6 +13,9 @@ KEPT_LINES = 200
 LINE_LIMIT = 1 << 20
 """Longest line of the child's log that is read whole. Bytes."""
 
+LAST_LINES_S = 2.0
+"""How long the log may go on after the child's end."""
+
 Words = Callable[[Sequence[str]], str]
 """The end of a log -> what it says of the failure, on one line; empty when it says nothing."""
 
@@ -57,8 +60,8 @@ class Child:
 
     async def ended(self) -> None:
         """Waits for its end, and for the last line of its log."""
-        await self.exited
-        await self._log
+        await asyncio.wait([self.exited])
+        await self._end_log()
 
     async def stop(self, patience_s: float) -> None:
         """SIGTERM, and SIGKILL after `patience_s`. Returns when the process is gone."""
@@ -78,7 +81,12 @@ class Child:
         await asyncio.wait([self.exited])
         assert self._process.stdin is not None
         self._process.stdin.close()
-        await asyncio.wait([self._log])
+        await self._end_log()
+
+    async def _end_log(self) -> None:
+        """The rest of the log; not for ever, since a process that it left behind may hold the pipe open."""
+        await asyncio.wait([self._log], timeout=LAST_LINES_S)
+        await self._tasks.cancel()
 
     async def _read_log(self) -> None:
         assert self._process.stderr is not None

@@ -25,6 +25,7 @@ import msgspec
 from penstock.engines.process.orphan import adopt_orphans, die_with_parent
 
 CANNOT_START = 127
+PASSED_ON = frozenset({signal.SIGTERM, signal.SIGQUIT})
 REAP_S = 5.0
 """How long the ended program's children may take to go; one that the kernel holds longer is left behind."""
 
@@ -124,14 +125,17 @@ def end_with_stdin(grace_s: float) -> None:
         time.sleep(grace_s)
         os.kill(os.getpid(), signal.SIGQUIT)
 
+    # The thread takes no signals: one that it got would leave the main thread waiting, and Python's handler unrun.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     threading.Thread(target=wait, name="stdin-watch", daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def main(arguments: list[str]) -> int:
     """Serves until the program has ended. Returns the exit status."""
     guard = Guard(arguments[1:])
-    signal.signal(signal.SIGTERM, guard.signalled)
-    signal.signal(signal.SIGQUIT, guard.signalled)
+    for number in PASSED_ON:
+        signal.signal(number, guard.signalled)
     adopt_orphans()
     started = guard.start()
     os.write(1, msgspec.json.encode(started) + b"\n")

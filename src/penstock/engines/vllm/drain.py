@@ -1,13 +1,11 @@
 """Whether a vLLM still has work. Pure."""
 
-import re
-
-_UNFINISHED = re.compile(r"^vllm:num_requests_(running|waiting)(?:\{[^}\n]*\})? ([0-9.eE+-]+)", re.MULTILINE)
+from penstock.wire.dialects import read_load
 
 
-def unfinished(metrics: str) -> float | None:
+def unfinished(metrics: str, now: float) -> float | None:
     """Requests running and waiting, from the text of `/metrics`; None when it does not say."""
-    found = _UNFINISHED.findall(metrics)
-    if {kind for kind, _ in found} != {"running", "waiting"}:
+    load = read_load(metrics.encode(), now, dialect="vllm")
+    if load.running is None or load.waiting is None:
         return None
-    return sum(float(value) for _, value in found)
+    return load.running + load.waiting

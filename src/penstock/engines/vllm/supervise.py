@@ -79,7 +79,7 @@ class VllmProcess(Supervised[VllmChild]):
     async def drain(self, probe: Probe) -> None:
         """Until it has no request left, or `drain_timeout_s` have passed. A vLLM that does not tell gets them all."""
         deadline = monotonic() + self._settings.drain_timeout_s
-        while monotonic() < deadline and unfinished(await probe.metrics()) != 0:  # noqa: ASYNC110
+        while (now := monotonic()) < deadline and unfinished(await probe.metrics(), now) != 0:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_INTERVAL_S)
 
 
