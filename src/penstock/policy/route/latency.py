@@ -6,7 +6,7 @@ from penstock.policy.route.standing import Standing
 
 _SOON_S = 0.02
 """Beyond the first samples an engine is learnt from at most this often: requests must not pay for it."""
-_FIRST = 64
+_FIRST = 16
 
 
 class _Engine:

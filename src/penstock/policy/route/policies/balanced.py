@@ -22,13 +22,7 @@ def balanced(view: View) -> Pick:
     least = view.least()
     bound = view.bound(least)
     near = _near(view, bound) if view.wants_adapter() else None
-    calm = ~view.pressed & (view.mask if near is None else bits(near))
-    depth, holders = longest(view.masks, calm)
-    slots = _within(view, members(holders), bound)
-    if holders and not slots:
-        near = near or _near(view, bound)
-        depth, holders = longest(view.masks, ~view.pressed & bits(near))
-        slots = members(holders)
+    depth, slots = _longest(view, view.mask if near is None else bits(near), bound)
     if slots:
         return Pick(
             view.lightest(slots),
@@ -38,6 +32,19 @@ def balanced(view: View) -> Pick:
     return _no_prefix(view, near or _near(view, bound), bound)
 
 
+def _longest(view: View, wanted: int, bound: float) -> tuple[int, list[int]]:
+    """The greatest depth that an engine in the window has, and those engines; from the deepest up, each seen once."""
+    left = wanted & ~view.pressed
+    depth, holders = longest(view.masks, left)
+    while holders:
+        slots = _within(view, members(holders), bound)
+        if slots:
+            return depth, slots
+        left &= ~holders
+        depth, holders = longest(view.masks, left)
+    return 0, []
+
+
 def _near(view: View, bound: float) -> Sequence[int]:
     """Engines inside the window; of those, the ones where the request's adapter is in use, if any."""
     near = [slot for slot, load in zip(view.slots, view.values, strict=True) if load <= bound]
@@ -45,12 +52,13 @@ def _near(view: View, bound: float) -> Sequence[int]:
 
 
 def _within(view: View, slots: Sequence[int], bound: float) -> list[int]:
-    return [slot for slot in slots if view.loads[slot] <= bound]
+    loads = view.loads
+    return [slot for slot in slots if loads[slot] <= bound]
 
 
 def _no_prefix(view: View, near: Sequence[int], bound: float) -> Pick:
-    calm = [slot for slot in near if not view.pressed >> slot & 1] if view.pressed else near
-    calm = calm or near
+    pressed = view.pressed
+    calm = ([slot for slot in near if not pressed >> slot & 1] if pressed else near) or near
     if view.ask.session:
         slot = view.rendezvous(key_of(view.ask.session), calm)
         return Pick(slot, f"session's own of {len(calm)} engines within load {bound:.2f}")
