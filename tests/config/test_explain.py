@@ -9,7 +9,8 @@ import pytest
 
 from penstock.config import load
 from penstock.config.explain import field_paths, fields, schema, values
-from penstock.config.schema import SECRETS, Section, field_doc
+from penstock.config.schema import SECRETS, field_doc
+from penstock.config.section import Section
 
 EXAMPLE = Path(__file__).parents[2] / "penstock.example.yaml"
 

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from penstock.config import Config, Loaded, load
+from penstock.config.engines import Http, LlamaCpp
 from penstock.config.override import Flag
-from penstock.config.schema import Http, LlamaCpp, Section
+from penstock.config.section import Section
 from penstock.core.errors import ConfigError
 
 KEY = "k" * 24

@@ -11,12 +11,14 @@ PenstockError
     ├── RequestTimeout      408   request_timeout
     ├── TooLarge            413   request_too_large
     ├── ExpectationFailed   417   expectation_failed
+    ├── Overloaded          429   queue_full | deadline_unmeetable | queue_timeout | displaced | bulkhead_full
     ├── HeadTooLarge        431   head_too_large
     ├── ClientLeft          499   recorded, never sent
     ├── InternalError       500   internal_error
     ├── UpstreamFailed      502   upstream_refused | upstream_reset | upstream_malformed
     ├── Unavailable         503   engine_unavailable | overloaded
-    └── UpstreamTimeout     504   first_byte_timeout | engine_slow | stall_timeout | total_timeout | connect_timeout | drain_timeout
+    └── UpstreamTimeout     504   first_byte_timeout | engine_slow | stall_timeout | total_timeout | connect_timeout
+                                  | drain_timeout
 """
 
 
@@ -82,6 +84,13 @@ class TooLarge(RequestError):
 
 class ExpectationFailed(RequestError):
     status, type, code, retry = 417, "invalid_request_error", "expectation_failed", False
+
+
+class Overloaded(RequestError):
+    """Every engine is busy, and waiting would not help or did not."""
+
+    status, type, code = 429, "overloaded_error", "queue_full"
+    outcome = "unavailable"
 
 
 class HeadTooLarge(RequestError):

@@ -21,8 +21,11 @@ from penstock.gateway.books import Books
 from penstock.gateway.keys import Keys
 from penstock.gateway.relay import Relay
 from penstock.gateway.view import FleetView, health_settings
+from penstock.gateway.waiting import Waiting
+from penstock.policy.resilience.bulkhead import Bulkheads, BulkheadSettings
 from penstock.policy.resilience.health import Health
 from penstock.policy.resilience.retry import RetryBudget, RetrySettings
+from penstock.policy.resilience.timeouts import Ceilings, Timeouts, TimeoutSettings
 from penstock.policy.route.facts import Decision
 from penstock.telemetry.accesslog import RecordSink
 from penstock.telemetry.meter import Meter
@@ -61,6 +64,15 @@ class App:
         self.chance: Callable[[], float] = random.random
         self.fleet = FleetView(self._open_engine, config.routing, Health(health_settings(config.resilience)))
         self.draining = False
+        self.waiting = Waiting(config.queue, self.fleet)
+        self.bulkheads = Bulkheads(
+            BulkheadSettings(models={name: model.max_in_flight for name, model in config.models.items()})
+        )
+        self.models = config.models
+        self.learned = Timeouts(
+            TimeoutSettings(adaptive=config.resilience.adaptive_timeouts),
+            Ceilings(self.timeouts.first_byte, self.timeouts.stall, self.timeouts.total),
+        )
         self._books = Books(meter, log, config.admin.records, self.fleet.known_model)
         self._ended: list[Relay] = []
         self._accepted = 0
@@ -140,6 +152,7 @@ class App:
         self.log.flush()
         self._show_load()
         self.fleet.weigh(now)
+        self.waiting.sweep(now)
         whole = now - self._counted_at >= COUNT_S
         if whole:
             self._counted_at = now
@@ -175,8 +188,8 @@ class App:
         elif not relay.first_at:
             if now - relay.sent_at > (relay.first_byte_s or timeouts.first_byte):
                 relay.expire(self._no_first_byte(relay.first_byte_s))
-        elif now - relay.heard_last > timeouts.stall:
-            relay.expire(self._stalled())
+        elif now - relay.heard_last > (relay.stall_s or timeouts.stall):
+            relay.expire(self._stalled(relay.stall_s))
         if self.heartbeat_s and not relay.ended and now - max(relay.heard_last, relay.heard_at) > self.heartbeat_s:
             relay.heartbeat(now)
 
@@ -187,15 +200,20 @@ class App:
         reason = f"The engine sent no content within timeouts.first_byte ({self.timeouts.first_byte:g} s)."
         return UpstreamTimeout(reason, code="first_byte_timeout")
 
-    def _stalled(self) -> UpstreamTimeout:
-        reason = f"The engine sent nothing for timeouts.stall ({self.timeouts.stall:g} s)."
-        return UpstreamTimeout(reason, code="stall_timeout")
+    def _stalled(self, learned_s: float) -> UpstreamTimeout:
+        bound = (
+            f"{learned_s:.3g} s, many times what its answers pause"
+            if learned_s
+            else f"timeouts.stall ({self.timeouts.stall:g} s)"
+        )
+        return UpstreamTimeout(f"The engine sent nothing for {bound}.", code="stall_timeout")
 
     # -- draining ---------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
         """Lets running requests finish and connections close after their next answer; the sweep closes idle ones."""
         self.draining = True
+        self.waiting.drain(monotonic())
 
     def drained(self) -> bool:
         """Whether no client has anything to wait for any more."""

@@ -6,16 +6,26 @@ import logging
 from typing import TYPE_CHECKING
 
 from penstock.core.clock import monotonic
-from penstock.core.errors import InternalError, RequestError
+from penstock.core.errors import (
+    InternalError,
+    NotFound,
+    Overloaded,
+    RequestError,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from penstock.core.record import Attempt
 from penstock.core.request import Request
 from penstock.gateway.answer import MODELS, models_answer
-from penstock.gateway.ask import SOLE, ask_of
+from penstock.gateway.ask import SOLE, ask_of, header
 from penstock.gateway.relay import Relay, client_left
-from penstock.gateway.tries import Tries
+from penstock.gateway.tries import REPEATABLE, Tries
 from penstock.gateway.verdict import Verdict
+from penstock.gateway.view import RETRY_AFTER_S
+from penstock.gateway.waiting import bounded, patience
 from penstock.gateway.why import headers_of
-from penstock.wire.openai import Call, read_call
+from penstock.wire.openai import Call, read_call, with_model
 from penstock.wire.paths import check_path
 
 if TYPE_CHECKING:
@@ -26,21 +36,9 @@ log = logging.getLogger("penstock.gateway")
 
 LONGEST_MODEL = 256
 """Characters of a model's name that are kept in Records: clients choose it, up to the size of a body."""
-REPEATABLE = frozenset(
-    {
-        b"/v1/chat/completions",
-        b"/v1/completions",
-        b"/v1/embeddings",
-        b"/v1/responses",
-        b"/v1/messages",
-        b"/v1/rerank",
-        b"/tokenize",
-        b"/detokenize",
-    }
-)
-"""POST endpoints that only compute. An upload or a batch is not sent twice."""
+FAILS_OVER = (NotFound, Unavailable, Overloaded, UpstreamFailed, UpstreamTimeout)
+"""Errors before the commit point after which a model that stands in is asked."""
 UNKNOWN = Verdict(None)
-SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
 async def handle(app: App, connection: Connection, request: Request) -> None:
@@ -59,7 +57,7 @@ async def handle(app: App, connection: Connection, request: Request) -> None:
         if models is not None:
             relay.answer(200, models)
         else:
-            relay.failure = await _answer_from_engine(app, relay, request, call)
+            relay.failure = await _answer_or_stand_in(app, relay, request, call)
     except RequestError as error:
         relay.failure = error
         relay.refuse(error)
@@ -75,31 +73,65 @@ async def handle(app: App, connection: Connection, request: Request) -> None:
         app.close(connection, relay)
 
 
-async def _answer_from_engine(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
-    """Tries engines until one answers. Raises what ends the request before its commit point; returns what ends it
-    after."""
+async def _answer_or_stand_in(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
+    """Asks for the model, then for those that stand in for it, as long as nothing has reached the client."""
+    model = app.models.get(call.model or "")
+    for standin in model.fallbacks if model is not None and request.path in REPEATABLE else ():
+        try:
+            return await _answer_within_bounds(app, relay, request, call)
+        except FAILS_OVER:
+            if relay.left or app.draining:
+                raise
+        request.body = with_model(request.body, standin)
+        call.model = relay.model = standin
+    return await _answer_within_bounds(app, relay, request, call)
+
+
+async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
+    """Takes a place in the model's compartment and waits until an engine has room."""
     fleet = app.fleet
     serving = fleet.serving(call.model)
     ask = SOLE if len(serving) == 1 else ask_of(request, call, app.routing)
-    repeatable = request.method in SAFE or request.path in REPEATABLE
-    tries = Tries(app, relay, ask, repeatable=repeatable)
+    place = app.bulkheads.enter(relay.model) if app.models else None
+    if app.models and place is None:
+        bound = app.models[relay.model].max_in_flight
+        reason = f"{bound} requests of {relay.model} are under way: models.{relay.model}.max_in_flight."
+        raise Overloaded(reason, code="bulkhead_full", retry_after_s=RETRY_AFTER_S)
+    try:
+        if bounded(serving):
+            stated = header(request, "x-stainless-read-timeout")
+            await app.waiting.enter(relay, ask, relay.model, serving, patience(stated))
+        return await _answer_from_engine(app, relay, request, call, Tries(app, relay, call, ask, serving))
+    finally:
+        if place is not None:
+            app.bulkheads.leave(place)
+
+
+async def _answer_from_engine(
+    app: App, relay: Relay, request: Request, call: Call, tries: Tries
+) -> RequestError | None:
+    """Tries engines until one answers. Raises what ends the request before its commit point; returns what ends it
+    after."""
+    fleet = app.fleet
     fresh = False
     while True:
         if not fresh:
-            relay.engine = serving[0].name if ask is SOLE else tries.next_engine()
+            relay.engine = tries.next_engine()
         engine = relay.engine
         if app.routing.explain_headers:
             relay.extra = headers_of(relay)
-        lease = fleet.lease(engine, ask, monotonic())
+        lease = fleet.lease(engine, tries.ask, monotonic())
         verdict = UNKNOWN
         try:
             failure = await relay.attempt(fleet.engines[engine], app.meter, call, fresh)
             verdict = relay.verdict(failure)
         finally:
             fleet.release(lease, monotonic(), verdict)
+            app.waiting.ended(lease.tokens)
         relay.attempts.append(
             Attempt(engine, relay.sent_at - request.received, relay.was_reused, "" if failure is None else failure.code)
         )
+        tries.learn(failure)
         if failure is None:
             return None
         if relay.left:
@@ -107,6 +139,7 @@ async def _answer_from_engine(app: App, relay: Relay, request: Request, call: Ca
         if relay.committed:
             return failure
         # A kept-alive connection may have been closed as we wrote: the same engine deserves a fresh one first.
-        fresh = not fresh and relay.was_reused and failure.code == "upstream_reset" and repeatable
-        if app.draining or not (fresh or tries.may_go_on(failure, engine)):
+        stale = not fresh and relay.was_reused and failure.code == "upstream_reset"
+        fresh = stale and tries.repeatable and len(relay.attempts) < app.attempts
+        if app.draining or not (fresh or tries.may_go_on(failure)):
             raise failure

@@ -80,9 +80,11 @@ class Relay:
         "model",
         "paused_at",
         "queue_s",
+        "queued",
         "request",
         "request_id",
         "sent_at",
+        "stall_s",
         "status",
         "was_reused",
     )
@@ -129,6 +131,10 @@ class Relay:
         self.may_move: Callable[[int], bool] | None = None
         """Whether an answer with this status may be dropped for another engine's."""
         self.queue_s = 0.0
+        self.queued: Wait[RequestError | None] | None = None
+        """What it waits for in the queue, while it does."""
+        self.stall_s = 0.0
+        """Bound on a silence inside the answer; 0 leaves it to the config."""
         self.first_byte_s = 0.0
         """Bound on the wait for content; 0 leaves it to the config."""
         self.extra: list[bytes] = []
@@ -170,6 +176,8 @@ class Relay:
     def client_left(self) -> None:
         """The client's connection is gone: free the engine at once (law 7)."""
         self.ended = self.left = True
+        if self.queued is not None:
+            self.queued.set(client_left())
         self.expire(client_left())
 
     def expire(self, error: RequestError) -> None:
@@ -363,6 +371,12 @@ class Relay:
         """When the engine last sent something."""
         stream = self._stream
         return stream.arrivals[-1] if stream is not None and stream.arrivals else self.last_at
+
+    @property
+    def longest_gap_s(self) -> float:
+        """The longest silence between two pieces of a stream."""
+        self.settle_flow()
+        return self._stream.gap_max if self._stream is not None else 0.0
 
     @property
     def events(self) -> int:

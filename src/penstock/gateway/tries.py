@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from penstock.core.clock import monotonic
+from penstock.core.endpoint import Endpoint
 from penstock.core.errors import RequestError, Unavailable
 from penstock.gateway.ask import SOLE
 from penstock.gateway.view import RETRY_AFTER_S
+from penstock.policy.resilience.timeouts import Kind, kind_of
 from penstock.policy.route.facts import Ask
+from penstock.wire.openai import Call
 
 if TYPE_CHECKING:
     from penstock.gateway.app import App
@@ -18,29 +22,59 @@ NOT_REACHED = frozenset({"upstream_refused", "connect_timeout"})
 """The engine never saw the request: another may try, whatever the request does."""
 BROKEN_OFF = frozenset({"upstream_reset", "upstream_malformed", "upstream_busy", "engine_slow"})
 """The engine answered nothing of use and was let go of: another may try what changes nothing by being done twice."""
+REPEATABLE = frozenset(
+    {
+        b"/v1/chat/completions",
+        b"/v1/completions",
+        b"/v1/embeddings",
+        b"/v1/responses",
+        b"/v1/messages",
+        b"/v1/rerank",
+        b"/tokenize",
+        b"/detokenize",
+    }
+)
+"""POST endpoints that only compute. An upload or a batch is not sent twice."""
+SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 BUSY = frozenset({429, 502, 503, 504})
 """Statuses by which an engine says that another may do better."""
 
 
 class Tries:
-    """The tries of one request."""
+    """The tries of one request, among the engines that serve its model."""
 
-    def __init__(self, app: App, relay: Relay, ask: Ask, *, repeatable: bool) -> None:
+    def __init__(self, app: App, relay: Relay, call: Call, ask: Ask, serving: Sequence[Endpoint]) -> None:
+        self.ask = ask
+        request = relay.request
+        self.repeatable = request.method in SAFE or request.path in REPEATABLE
+        """Whether doing it twice changes nothing."""
         self._app = app
         self._relay = relay
-        self._ask = ask
-        self._repeatable = repeatable
+        self._serving = serving
         self._excluded: list[str] = []
         self._moved = False
+        self._kind: Kind | None = None
         if ask is not SOLE:
             app.retries.requested(monotonic())
-            if repeatable:
+            self._kind = kind_of(ask.model, bool(call.stream), ask.prompt_tokens, call.most_output, 0)
+            if self.repeatable:
                 relay.may_move = self._may_move
+                self._bound()
+
+    def _bound(self) -> None:
+        """Gives the request the time that requests like it need, where another engine could take it over."""
+        assert self._kind is not None
+        relay, app = self._relay, self._app
+        limits = app.learned.limits(self._kind)
+        relay.first_byte_s = limits.first_byte_s if limits.first_byte_s < app.timeouts.first_byte else 0.0
+        relay.stall_s = limits.stall_s if limits.stall_s < app.timeouts.stall else 0.0
 
     def next_engine(self) -> str:
         """The engine to try now. Raises Unavailable when all that serve the model have failed or are full."""
+        if self.ask is SOLE:
+            return self._serving[0].name
         began = monotonic()
-        decision = self._app.fleet.choose(self._ask, began, self._app.chance(), self._excluded)
+        decision = self._app.fleet.choose(self.ask, began, self._app.chance(), self._excluded)
         if decision is None:
             reason = "Every engine that serves this model has failed this request or takes no more now."
             raise Unavailable(reason, code="overloaded", retry_after_s=RETRY_AFTER_S)
@@ -48,13 +82,26 @@ class Tries:
         self._relay.decisions.append(decision)
         return decision.engine
 
-    def may_go_on(self, failure: RequestError, engine: str) -> bool:
-        """Whether another engine may be tried after `engine` failed before the commit point."""
-        if self._ask is SOLE:
+    def learn(self, failure: RequestError | None) -> None:
+        """Remembers how long an attempt took, for the bounds of requests like it."""
+        relay = self._relay
+        if self._kind is None or relay.left:
+            return
+        now = monotonic()
+        if relay.first_at:
+            stall_s = max(relay.longest_gap_s, now - relay.heard_last if failure is not None else 0.0)
+            first_s: float | None = relay.first_at - relay.sent_at
+            self._app.learned.learned(self._kind, first_s=first_s, stall_s=stall_s if relay.streaming else None)
+        elif failure is not None and failure.code == "engine_slow":
+            self._app.learned.learned(self._kind, first_s=now - relay.sent_at)
+
+    def may_go_on(self, failure: RequestError) -> bool:
+        """Whether another engine may be tried after a failure before the commit point."""
+        if self.ask is SOLE:
             return False
-        if failure.code not in NOT_REACHED and not (failure.code in BROKEN_OFF and self._repeatable):
+        if failure.code not in NOT_REACHED and not (failure.code in BROKEN_OFF and self.repeatable):
             return False
-        self._excluded.append(engine)
+        self._excluded.append(self._relay.engine)
         if self._moved:  # paid for and looked up when the engine's refusal came
             self._moved = False
             return True
@@ -62,18 +109,17 @@ class Tries:
 
     def _may_move(self, status: int) -> bool:
         """Whether an answer with this status is dropped in favour of another engine."""
-        relay = self._relay
         self._moved = (
             status in BUSY
             and not self._app.draining
-            and self._has_another(relay.engine)
+            and self._has_another(self._relay.engine)
             and self._app.retries.may_retry(monotonic())
         )
         return self._moved
 
     def _has_another(self, *besides: str) -> bool:
         app = self._app
-        excluded = [*self._excluded, *besides]
-        if len(excluded) >= app.attempts:
+        if len(self._relay.attempts) + len(besides) >= app.attempts:
             return False
-        return app.fleet.router.choose(self._ask, monotonic(), 0.0, excluded) is not None
+        excluded = [*self._excluded, *besides]
+        return app.fleet.router.choose(self.ask, monotonic(), 0.0, excluded) is not None

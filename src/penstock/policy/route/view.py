@@ -13,7 +13,8 @@ from penstock.policy.route.rendezvous import preferred
 from penstock.policy.route.settings import RouteSettings
 from penstock.policy.route.standing import Standing
 
-_DENSE = 8
+_DENSE = 4
+"""Reading every bit in turn is quicker than lifting out the set ones from one in so many."""
 
 
 class Pick(NamedTuple):
@@ -132,7 +133,7 @@ def bits(slots: Sequence[int]) -> int:
 
 def members(mask: int) -> list[int]:
     """Slots in `mask`, lowest first."""
-    if mask.bit_count() > _DENSE:
+    if mask.bit_count() * _DENSE > mask.bit_length():
         return [slot for slot in range(mask.bit_length()) if mask >> slot & 1]
     slots = []
     while mask:
