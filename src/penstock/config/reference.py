@@ -91,6 +91,8 @@ def _type(node: dict[str, Any]) -> str:
         return "section"
     if "anyOf" in node:
         return " or ".join(dict.fromkeys(_type(option) for option in node["anyOf"]))
+    if "enum" in node:
+        return "one of " + ", ".join(f"`{value}`" for value in node["enum"])
     if node["type"] == "array":
         return f"list of {_type(node['items'])}".replace("list of section", "list of engines")
     names = {"string": "text", "integer": "integer", "number": "number", "object": "map", "null": "null"}

@@ -14,6 +14,8 @@ from penstock.core.load import Load
 from penstock.gateway.scrape import Scraper
 
 PROBE_TIMEOUT_S = 5.0
+TRTLLM_METRICS = "/prometheus/metrics"
+"""trtllm-serve answers JSON at /metrics."""
 FAILURES_TO_LEAVE = 2
 """Probes that must fail in a row before a ready engine is taken out; one may be lost."""
 
@@ -129,10 +131,15 @@ class HttpMember:
             asyncio.TaskGroup() as tasks,
         ):
             if self._settings.metrics != "off" and self._settings.dialect != "none":
-                tasks.create_task(self._scraper.run(client, lambda: self._settings.metrics or f"{self._url}/metrics"))
+                tasks.create_task(self._scraper.run(client, self._metrics))
             while True:
                 await self._probe(client)
                 await asyncio.sleep(self._settings.probe_interval if self._endpoint.ready else 1.0)
+
+    def _metrics(self) -> str:
+        if self._settings.metrics:
+            return self._settings.metrics
+        return self._url + (TRTLLM_METRICS if self._settings.dialect == "trtllm" else "/metrics")
 
     async def _probe(self, client: httpx.AsyncClient) -> None:
         try:

@@ -49,7 +49,7 @@ async def handle(app: App, connection: Connection, request: Request) -> None:
             raise request.error
         relay.key = app.keys.authenticate(request)
         path = request.path
-        if path[:4] != b"/v1/" or b"." in path or b"%" in path:
+        if path[:4] != b"/v1/" or b"." in path or b"%" in path or b"load" in path:
             check_path(path)
         call = read_call(request)
         relay.model = (call.model or "")[:LONGEST_MODEL]

@@ -4,9 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from penstock.config.engines import Engine, Http, LlamaCpp
-from penstock.gateway.embedded import LlamaCppMember
+from penstock.config.engines import Dns, Engine, File, Http, Kubernetes, LlamaCpp, Vllm
+from penstock.engines.discovery.dns import DnsSource
+from penstock.engines.discovery.file import FileSource
+from penstock.engines.discovery.kubernetes import KubernetesSettings, KubernetesSource
+from penstock.engines.models.store import cache_folder
 from penstock.gateway.fleet import Group, HttpMember
+from penstock.gateway.found import FoundGroup
+from penstock.gateway.managed import llamacpp_member, vllm_member
 
 
 class Surroundings(NamedTuple):
@@ -25,12 +30,36 @@ def _http(settings: Http, around: Surroundings) -> Group:
 
 def _llamacpp(settings: LlamaCpp, around: Surroundings) -> Group:
     path = around.model_paths[settings.name]
-    return LlamaCppMember(settings, path, around.on_change, around.environ, around.load_interval_s)
+    return llamacpp_member(settings, path, around.on_change, around.environ, around.load_interval_s)
 
 
-OPENERS: Mapping[type, Callable[[Any, Surroundings], Group]] = {Http: _http, LlamaCpp: _llamacpp}
+def _vllm(settings: Vllm, around: Surroundings) -> Group:
+    cache = cache_folder(around.environ, Path.home())
+    return vllm_member(settings, around.on_change, around.environ, cache, around.load_interval_s)
+
+
+def _dns(settings: Dns, around: Surroundings) -> Group:
+    source = DnsSource(settings.name, settings.host, settings.port, settings.interval)
+    return FoundGroup(source, settings, around.on_change, around.load_interval_s)
+
+
+def _file(settings: File, around: Surroundings) -> Group:
+    source = FileSource(settings.name, Path(settings.path), settings.interval)
+    return FoundGroup(source, settings, around.on_change, around.load_interval_s)
+
+
+def _kubernetes(settings: Kubernetes, around: Surroundings) -> Group:
+    source = KubernetesSource(
+        KubernetesSettings(settings.name, settings.service, settings.namespace, settings.port), around.environ
+    )
+    return FoundGroup(source, settings, around.on_change, around.load_interval_s)
+
+
+OPENERS: Mapping[type, Callable[[Any, Surroundings], Group]] = {
+    Http: _http, LlamaCpp: _llamacpp, Vllm: _vllm, Dns: _dns, File: _file, Kubernetes: _kubernetes,
+}  # fmt: skip
 
 
 def open_group(settings: Engine, around: Surroundings) -> Group:
-    """The group of one config entry; `run` brings it to life."""
+    """The group of one config entry; `run` brings it to life. Raises ConfigError for one that cannot be here."""
     return OPENERS[type(settings)](settings, around)

@@ -33,7 +33,7 @@ class Scraper:
     async def _read(self, client: httpx.AsyncClient, url: str) -> None:
         path = httpx.URL(url).path
         try:
-            async with client.stream("GET", url) as response:
+            async with client.stream("GET", url, headers={"accept": "text/plain"}) as response:
                 if response.status_code != 200:
                     self.error = f"GET {path} answered {response.status_code}"
                     return

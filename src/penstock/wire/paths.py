@@ -6,6 +6,8 @@ import re
 from penstock.core.errors import BadRequest, NotFound
 
 BESIDE_V1 = frozenset({b"/tokenize", b"/detokenize"})
+OPERATORS = frozenset({b"/v1/load_lora_adapter", b"/v1/unload_lora_adapter"})
+"""Paths below /v1/ by which whoever may call them decides what an engine loads."""
 ENCODED = re.compile(rb"%2e|%2f|%5c", re.IGNORECASE)
 
 
@@ -14,7 +16,8 @@ def check_path(path: bytes) -> None:
     plain = ENCODED.sub(lambda found: bytes.fromhex(found[0][1:].decode()), path).replace(b"\\", b"/")
     if any(segment in (b".", b"..") for segment in plain.split(b"/")):
         raise BadRequest("The path has `.` or `..` segments; write it without.")
-    if not path.startswith(b"/v1/") and path not in BESIDE_V1:
+    inside = path.startswith(b"/v1/") and plain.rstrip(b"/") not in OPERATORS
+    if not inside and path not in BESIDE_V1:
         shown = path.decode("latin-1")
         raise NotFound(
             f"{shown!r:.200} is not served; the API is below /v1/, with /tokenize and /detokenize beside it."
