@@ -26,6 +26,7 @@ from penstock.core.endpoint import EngineState
 from penstock.core.record import Outcome, TokenSource
 from penstock.engines.models.known import DEFAULT, KNOWN
 from penstock.engines.models.sources import sources
+from penstock.gateway import waiting
 from penstock.gateway.admin import relay
 from penstock.gateway.admin.assets import Console
 from penstock.gateway.admin.routes import Reads
@@ -100,7 +101,7 @@ def subclasses(kind: type[errors.RequestError]) -> Iterator[type[errors.RequestE
 
 
 def codes() -> set[tuple[str, int]]:
-    """(code, status) of every error class, and of every `code=` that src gives to one."""
+    """(code, status) of every error class, of every `code=` that src gives to one, and of the queue's refusals."""
     ours = (kind for kind in subclasses(errors.RequestError) if kind.__module__.startswith("penstock."))
     classes = {kind.__name__: kind for kind in ours}
     found = {(kind.code, kind.status) for kind in classes.values()}
@@ -108,8 +109,9 @@ def codes() -> set[tuple[str, int]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in classes:
                 given = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
-                found |= {(ast.literal_eval(value), classes[node.func.id].status) for value in given}
-    return found
+                status = classes[node.func.id].status
+                found |= {(value.value, status) for value in given if isinstance(value, ast.Constant)}
+    return found | {(code, errors.Overloaded.status) for code in waiting.CODES.values()}
 
 
 def test_the_table_of_errors_is_the_set_of_errors() -> None:

@@ -9,7 +9,7 @@ from penstock.config.engines import KINDS
 from penstock.config.load import VARIABLES
 from penstock.config.routing import Model
 from penstock.config.schema import SECRETS, Config, field_doc
-from penstock.config.section import Section
+from penstock.config.section import YEAR, Section
 
 INTRODUCTION = f"""# Configuration
 
@@ -95,10 +95,12 @@ def _type(node: dict[str, Any]) -> str:
         return "one of " + ", ".join(f"`{value}`" for value in node["enum"])
     if node["type"] == "array":
         return f"list of {_type(node['items'])}".replace("list of section", "list of engines")
+    if "$ref" in node.get("additionalProperties", {}):
+        return "map of sections"
     names = {"string": "text", "integer": "integer", "number": "number", "object": "map", "null": "null"}
     name = names.get(node["type"], node["type"])
-    if "minimum" in node and "maximum" in node and node["type"] == "integer":
-        return f"{name} {node['minimum']} to {node['maximum']}"
+    if "minimum" in node and node.get("maximum", YEAR) != YEAR:
+        return f"{name} {node['minimum']:g} to {node['maximum']:.10g}"
     if "minimum" in node:
         return f"{name} >= {node['minimum']:g}"
     return f"{name} > {node['exclusiveMinimum']:g}" if "exclusiveMinimum" in node else name

@@ -41,6 +41,14 @@ class FakeState:
         self.limits.append(limit)
         return [{"id": f"r{index}", "ttft_s": float("nan")} for index in range(min(limit, 3))]
 
+    async def why(self, request_id: str) -> dict[str, object] | None:
+        self._check()
+        return {"id": request_id, "decisions": []} if request_id == "r0" else None
+
+    async def health(self) -> list[dict[str, object]]:
+        self._check()
+        return [{"local": {"weight": 1.0, "breaker": "closed"}}]
+
     async def live(self) -> list[dict[str, object]]:
         self._check()
         return [{"id": "r9", "age_s": 1.5}]

@@ -14,6 +14,8 @@ READS = [
     "/admin/engines",
     "/admin/live",
     "/admin/requests",
+    "/admin/why/r0",
+    "/admin/health",
     "/admin/timeline",
 ]
 
@@ -38,6 +40,18 @@ def test_read_routes_refuse_writes(client, path, method):
     assert answer.status_code == 405
     assert "GET" in answer.headers["allow"]
     assert answer.json()["error"]["code"] == "method_not_allowed"
+
+
+def test_why_tells_of_a_request_or_that_nobody_knows_it(client):
+    assert client.get("/admin/why/r0").json() == {"id": "r0", "decisions": []}
+    answer = client.get("/admin/why/r77")
+    assert answer.status_code == 404
+    assert "'r77'" in answer.json()["error"]["message"]
+    assert "admin.records" in answer.json()["error"]["message"]
+
+
+def test_health_has_a_row_per_worker(client):
+    assert client.get("/admin/health").json() == {"workers": [{"local": {"weight": 1.0, "breaker": "closed"}}]}
 
 
 def test_unknown_path_is_an_openai_error(client):

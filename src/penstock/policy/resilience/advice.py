@@ -43,7 +43,7 @@ AGAIN = frozenset(
         "upstream_refused",
         "connect_timeout",
         "upstream_reset",
-        "upstream_failed",
+        "upstream_busy",
         "upstream_malformed",
         "internal_error",
     }
@@ -54,13 +54,13 @@ USELESS = frozenset(
         "deadline_unmeetable",
         "queue_timeout",
         "first_byte_timeout",
+        "engine_slow",
         "stall_timeout",
         "total_timeout",
-        "upstream_timeout",
     }
 )
 """Codes of time: the engine may still be at work on it, and the same request would take as long again."""
-ONCE = frozenset({"upstream_reset", "upstream_malformed", "upstream_failed", "drain_timeout", "internal_error"})
+ONCE = frozenset({"upstream_reset", "upstream_malformed", "drain_timeout", "internal_error"})
 """Codes of AGAIN after which an engine may have done the work already."""
 
 
