@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from penstock.config.engines import Http
@@ -242,7 +242,7 @@ class App:
             for relay in self.running
         ]
 
-    def decisions(self, request_id: str) -> list[Decision]:
+    def decisions(self, request_id: str) -> Sequence[Decision]:
         """The routing decisions of a request that runs or has lately ended."""
         for relay in self.running:
             if relay.request_id.decode("ascii") == request_id:

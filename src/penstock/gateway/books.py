@@ -5,7 +5,7 @@ in one tight loop. What a worker killed by `kill -9` had not booked yet (a tenth
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from penstock.core.errors import RequestError
 from penstock.core.record import Outcome, Record
@@ -24,7 +24,7 @@ class Books:
         self._log = log
         self._known_model = known_model
         self.records: deque[Record] = deque(maxlen=keep)
-        self._decisions: OrderedDict[str, list[Decision]] = OrderedDict()
+        self._decisions: OrderedDict[str, Sequence[Decision]] = OrderedDict()
         self._keep = keep
 
     def enter(self, ended: Iterable[Relay], epoch: float) -> None:
@@ -42,9 +42,9 @@ class Books:
                 if len(self._decisions) > self._keep:
                     self._decisions.popitem(last=False)
 
-    def decisions(self, request_id: str) -> list[Decision]:
+    def decisions(self, request_id: str) -> Sequence[Decision]:
         """The decisions made for a finished request; none when there was no choice, or it is long ago."""
-        return self._decisions.get(request_id, [])
+        return self._decisions.get(request_id, ())
 
 
 def record_of(relay: Relay, epoch: float) -> Record:

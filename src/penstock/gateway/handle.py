@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.clock import monotonic
 from penstock.core.errors import (
@@ -19,8 +20,9 @@ from penstock.core.record import Attempt
 from penstock.core.request import Request
 from penstock.gateway.answer import MODELS, models_answer
 from penstock.gateway.ask import SOLE, ask_of, header
+from penstock.gateway.life import Wait
 from penstock.gateway.relay import Relay, client_left
-from penstock.gateway.tries import REPEATABLE, Tries
+from penstock.gateway.tries import REPEATABLE, Tries, repeatable
 from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import RETRY_AFTER_S
 from penstock.gateway.waiting import bounded, patience
@@ -36,6 +38,7 @@ log = logging.getLogger("penstock.gateway")
 
 LONGEST_MODEL = 256
 """Characters of a model's name that are kept in Records: clients choose it, up to the size of a body."""
+Way = Callable[["App", Relay, Request, Call], Coroutine[Wait[Any], None, RequestError | None]]
 FAILS_OVER = (NotFound, Unavailable, Overloaded, UpstreamFailed, UpstreamTimeout)
 """Errors before the commit point after which a model that stands in is asked."""
 UNKNOWN = Verdict(None)
@@ -57,7 +60,7 @@ async def handle(app: App, connection: Connection, request: Request) -> None:
         if models is not None:
             relay.answer(200, models)
         else:
-            relay.failure = await _answer_or_stand_in(app, relay, request, call)
+            relay.failure = await _way_of(app, call)(app, relay, request, call)
     except RequestError as error:
         relay.failure = error
         relay.refuse(error)
@@ -71,6 +74,43 @@ async def handle(app: App, connection: Connection, request: Request) -> None:
             relay.refuse(relay.failure)
     finally:
         app.close(connection, relay)
+
+
+def _way_of(app: App, call: Call) -> Way:
+    """Most fleets have one engine per model and no bounds: nothing to choose, to wait for or to fall over to."""
+    if app.models:
+        return _answer_or_stand_in
+    serving = app.fleet.serving(call.model)
+    return _answer_from_one if len(serving) == 1 and not serving[0].max_in_flight else _answer_within_bounds
+
+
+async def _answer_from_one(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
+    """As `_answer_from_engine`, from the only engine there is."""
+    fleet = app.fleet
+    engine = relay.engine = fleet.serving(call.model)[0].name
+    if app.routing.explain_headers:
+        relay.extra = headers_of(relay)
+    alone = fleet.alone
+    fresh = False
+    while True:
+        alone[engine] += 1
+        try:
+            failure = await relay.attempt(fleet.engines[engine], app.meter, call, fresh)
+        finally:
+            alone[engine] -= 1
+        relay.attempts.append(
+            Attempt(engine, relay.sent_at - request.received, relay.was_reused, "" if failure is None else failure.code)
+        )
+        if failure is None:
+            return None
+        if relay.left:
+            return client_left()
+        if relay.committed:
+            return failure
+        stale = relay.was_reused and failure.code == "upstream_reset" and repeatable(request)
+        if fresh or not stale or app.draining or engine not in fleet.engines:
+            raise failure
+        fresh = True
 
 
 async def _answer_or_stand_in(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:

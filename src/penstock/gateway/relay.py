@@ -7,7 +7,7 @@ the framing leaves no room for one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from penstock.core.clock import monotonic
@@ -126,7 +126,7 @@ class Relay:
         self.request = request
         self.request_id = request_id
         self.attempts: list[Attempt] = []
-        self.decisions: list[Decision] = []
+        self.decisions: Sequence[Decision] = ()
         """Why each try went where it did; empty where there was no choice."""
         self.may_move: Callable[[int], bool] | None = None
         """Whether an answer with this status may be dropped for another engine's."""
@@ -137,7 +137,7 @@ class Relay:
         """Bound on a silence inside the answer; 0 leaves it to the config."""
         self.first_byte_s = 0.0
         """Bound on the wait for content; 0 leaves it to the config."""
-        self.extra: list[bytes] = []
+        self.extra: Sequence[bytes] = ()
         """Lines to add to the response head."""
         self.keep = keep
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from penstock.core.clock import monotonic
 from penstock.core.endpoint import Endpoint
 from penstock.core.errors import RequestError, Unavailable
+from penstock.core.request import Request
 from penstock.gateway.ask import SOLE
 from penstock.gateway.view import RETRY_AFTER_S
 from penstock.policy.resilience.timeouts import Kind, kind_of
@@ -40,13 +41,17 @@ BUSY = frozenset({429, 502, 503, 504})
 """Statuses by which an engine says that another may do better."""
 
 
+def repeatable(request: Request) -> bool:
+    """Whether doing it twice changes nothing."""
+    return request.method in SAFE or request.path in REPEATABLE
+
+
 class Tries:
     """The tries of one request, among the engines that serve its model."""
 
     def __init__(self, app: App, relay: Relay, call: Call, ask: Ask, serving: Sequence[Endpoint]) -> None:
         self.ask = ask
-        request = relay.request
-        self.repeatable = request.method in SAFE or request.path in REPEATABLE
+        self.repeatable = repeatable(relay.request)
         """Whether doing it twice changes nothing."""
         self._app = app
         self._relay = relay
@@ -79,7 +84,7 @@ class Tries:
             reason = "Every engine that serves this model has failed this request or takes no more now."
             raise Unavailable(reason, code="overloaded", retry_after_s=RETRY_AFTER_S)
         decision.seconds = monotonic() - began
-        self._relay.decisions.append(decision)
+        self._relay.decisions = [*self._relay.decisions, decision]
         return decision.engine
 
     def learn(self, failure: RequestError | None) -> None:

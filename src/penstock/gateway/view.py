@@ -48,6 +48,8 @@ class FleetView:
         self._by_model: dict[str, tuple[Endpoint, ...]] = {}
         self._ready: tuple[Endpoint, ...] = ()
         self._leaving: set[str] = set()
+        self.alone: dict[str, int] = {}
+        """Requests under way that had no choice: the router knows nothing of them. Engine -> how many."""
         self._loads: Mapping[str, Load] = {}
         self._weights: Mapping[str, float] = {}
         self.endpoints: tuple[Endpoint, ...] = ()
@@ -71,6 +73,8 @@ class FleetView:
             if id(engine) not in kept:
                 engine.retire()
         self._leaving = (self._leaving | self._engines.keys()) - engines.keys()
+        for name in engines:
+            self.alone.setdefault(name, 0)
         self._engines = engines
         self.engines = {name: engine for name, (_, engine) in engines.items()}
         self.endpoints = endpoints
@@ -127,11 +131,14 @@ class FleetView:
     @property
     def in_flight(self) -> dict[str, int]:
         """Requests under way per engine. Every count up is taken back (law 6)."""
-        return {name: self.router.in_flight(name) for name in (*self.engines, *self._leaving)}
+        alone, routed = self.alone, self.router.in_flight
+        return {name: alone[name] + routed(name) for name in (*self.engines, *self._leaving)}
 
     def let_go(self) -> None:
         """Forgets engines that are gone and have answered their last request."""
-        self._leaving = {name for name in self._leaving if self.router.in_flight(name)}
+        self._leaving = {name for name in self._leaving if self.router.in_flight(name) or self.alone[name]}
+        for name in self.alone.keys() - self.engines.keys() - self._leaving:
+            del self.alone[name]
 
     # -- what requests ask ------------------------------------------------------------------------------------------
 
