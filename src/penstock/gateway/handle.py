@@ -131,7 +131,7 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
     """Takes a place in the model's compartment and waits until an engine has room."""
     fleet = app.fleet
     serving = fleet.serving(call.model)
-    ask = SOLE if len(serving) == 1 else ask_of(request, call, app.routing)
+    ask = SOLE if len(serving) == 1 and not serving[0].max_in_flight else ask_of(request, call, app.routing)
     place = app.bulkheads.enter(relay.model) if app.models else None
     if app.models and place is None:
         bound = app.models[relay.model].max_in_flight
@@ -141,6 +141,7 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
         if bounded(serving):
             stated = header(request, "x-stainless-read-timeout")
             await app.waiting.enter(relay, ask, relay.model, serving, patience(stated))
+            serving = fleet.serving(call.model)  # engines come and go meanwhile
         return await _answer_from_engine(app, relay, request, call, Tries(app, relay, call, ask, serving))
     finally:
         if place is not None:

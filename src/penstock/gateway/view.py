@@ -168,6 +168,11 @@ class FleetView:
             return Unavailable(f"No engine is ready: {states}.", retry_after_s=RETRY_AFTER_S)
         return no_such_model(model or "", list(self._by_model))
 
+    def usable(self, engines: Sequence[Endpoint], now: float) -> Sequence[Endpoint]:
+        """Those of `engines` that may be sent a request now, as far as their health goes."""
+        weights, admits = self._weights, self.health.admits
+        return [each for each in engines if weights.get(each.name, 1.0) > 0 and admits(each.name, now)]
+
     def choose(self, ask: Ask, now: float, chance: float, excluded: Collection[str]) -> Decision | None:
         """The engine for a request; None when no engine that is left may take one more now."""
         while (decision := self.router.choose(ask, now, chance, excluded)) is not None:

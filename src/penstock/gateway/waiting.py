@@ -12,6 +12,7 @@ from penstock.gateway.life import Wait
 from penstock.gateway.relay import Relay
 from penstock.gateway.view import FleetView
 from penstock.policy.admission import AdmissionQueue, AdmissionSettings, Outcome, Queued, Rejected
+from penstock.policy.resilience.advice import AGAIN
 from penstock.policy.route.facts import Ask
 
 CODES = {Outcome.REJECTED_CAPACITY: "queue_full", Outcome.REJECTED_DEADLINE: "deadline_unmeetable"}
@@ -54,7 +55,7 @@ class Waiting:
             deadline=now + patience_s,
         )
         if isinstance(answer, Rejected):
-            raise Overloaded(answer.reason, code=CODES[answer.outcome], retry_after_s=answer.retry_after_s)
+            raise _overloaded(answer.reason, CODES[answer.outcome], answer.retry_after_s)
         if not isinstance(answer, Queued):
             return
         for loser in answer.displaced:
@@ -79,11 +80,12 @@ class Waiting:
 
     def sweep(self, now: float) -> None:
         """Starts who can, and turns away who waited too long. Engines may have come since."""
-        for line in self._lines.values():
+        for (model, _), line in self._lines.items():
             if line.waits:
                 for key in line.queue.expired(now):
                     reason = f"No engine had room within queue.max_wait ({self._max_wait_s:g} s) or the client's own."
-                    line.waits.pop(key).set(Overloaded(reason, code="queue_timeout", retry_after_s=self._max_wait_s))
+                    line.waits.pop(key).set(_overloaded(reason, "queue_timeout", self._max_wait_s))
+                line.engines = self._serving(model)
                 self._start(line, now)
 
     def drain(self, now: float) -> None:
@@ -91,7 +93,7 @@ class Waiting:
         for line in self._lines.values():
             for key in line.queue.drain(now):
                 reason = "The gateway is stopping; another will take the request."
-                line.waits.pop(key).set(Overloaded(reason, code="queue_full", retry_after_s=1.0))
+                line.waits.pop(key).set(_overloaded(reason, "queue_full", 1.0))
 
     def depths(self) -> dict[tuple[str, str], int]:
         """(model, pool) -> requests that wait."""
@@ -118,9 +120,19 @@ class Waiting:
                 return
             line.waits.pop(taken[0]).set(None)
 
+    def _serving(self, model: str) -> Sequence[Endpoint]:
+        try:
+            return self._fleet.serving(model or None)
+        except RequestError:
+            return ()
+
     def _room(self, engines: Sequence[Endpoint]) -> int:
+        """Requests that could start now; where an engine without a bound has come, one at a time."""
+        usable = self._fleet.usable(engines, monotonic())
+        if not bounded(usable):
+            return 1
         in_flight = self._fleet.router.in_flight
-        return sum(max(0, engine.max_in_flight - in_flight(engine.name)) for engine in engines)
+        return sum(max(0, engine.max_in_flight - in_flight(engine.name)) for engine in usable)
 
 
 def bounded(engines: Sequence[Endpoint]) -> bool:
@@ -138,4 +150,11 @@ def patience(stated: bytes) -> float:
 
 
 def _displaced() -> Overloaded:
-    return Overloaded("The queue was full and a request of higher priority came.", code="displaced", retry_after_s=2.0)
+    return _overloaded("The queue was full and a request of higher priority came.", "displaced", 2.0)
+
+
+def _overloaded(reason: str, code: str, retry_after_s: float) -> Overloaded:
+    """With the word on whether to come again that SDKs obey: not where the same patience would end the same way."""
+    error = Overloaded(reason, code=code, retry_after_s=retry_after_s)
+    error.retry = code in AGAIN
+    return error
