@@ -32,6 +32,7 @@ from penstock.gateway.admin.assets import Console
 from penstock.gateway.admin.routes import Reads
 from penstock.gateway.admin.state import AdminState
 from penstock.gateway.admin.timeline import Timeline
+from penstock.gateway.picker import desk
 from penstock.telemetry.catalogue import PLATFORM, SHEETS
 from penstock.telemetry.meter import ROUTES
 
@@ -101,17 +102,19 @@ def subclasses(kind: type[errors.RequestError]) -> Iterator[type[errors.RequestE
 
 
 def codes() -> set[tuple[str, int]]:
-    """(code, status) of every error class, of every `code=` that src gives to one, and of the queue's refusals."""
+    """(code, status) of every error class, and of every `code=` that src gives to one."""
     ours = (kind for kind in subclasses(errors.RequestError) if kind.__module__.startswith("penstock."))
     classes = {kind.__name__: kind for kind in ours}
     found = {(kind.code, kind.status) for kind in classes.values()}
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in classes:
-                given = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
-                status = classes[node.func.id].status
-                found |= {(value.value, status) for value in given if isinstance(value, ast.Constant)}
-    return found | {(code, errors.Overloaded.status) for code in waiting.CODES.values()}
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                kind = errors.Overloaded if node.func.id == "_overloaded" else classes.get(node.func.id)
+                given = [*(keyword.value for keyword in node.keywords if keyword.arg == "code"), *node.args[1:]]
+                named = [value.value for value in given if isinstance(value, ast.Constant)]
+                found |= {(code, kind.status) for code in named if kind is not None and isinstance(code, str)}
+    found |= {(code, errors.Overloaded.status) for code in waiting.CODES.values()}
+    return found | {(desk.Overloaded.code, desk.Overloaded.status)}
 
 
 def test_the_table_of_errors_is_the_set_of_errors() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections import defaultdict
+from math import nan
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,8 @@ RECORDS = st.lists(
         time=st.just(0.0),
         model=NAME,
         engine=NAME,
-        status=st.sampled_from([200, 404, 499, 502]),
+        status=st.sampled_from([200, 404, 429, 499, 502]),
+        error=st.sampled_from(["", "queue_full"]),
         outcome=st.sampled_from(Outcome),
         duration_s=SECONDS,
         ttft_s=st.none() | SECONDS,
@@ -77,6 +79,9 @@ def test_the_text_tells_what_the_records_say(records: list[Record]) -> None:
     assert total(found, "penstock_output_tokens_total") == sum(record.output_tokens for record in told)
     assert total(found, "penstock_request_bytes_total") == sum(record.bytes_in for record in records)
     assert total(found, "penstock_attempts_total") == sum(len(record.attempts) for record in records)
+    assert total(found, "penstock_retries_total") == sum(max(0, len(record.attempts) - 1) for record in records)
+    refused = sum(record.status == 429 and record.error == "queue_full" for record in records)
+    assert total(found, "penstock_requests_refused_total") == refused
     counted = sum(record.tokens_source is TokenSource.COUNTED for record in records)
     assert total(found, "penstock_requests_without_usage_total") == counted
     for labels, value in found["penstock_requests_total"]:
@@ -131,3 +136,28 @@ def test_every_metric_of_the_catalogue_is_there_from_the_start() -> None:
     assert named == {name: kind.value for name, kind in declared.items()}
     assert len(declared) == sum(len(sheet.metrics) for sheet in (*SHEETS, *PLATFORM)), "a name stands once"
     assert set(declared.values()) == set(Kind)
+
+
+def test_what_nobody_knows_is_no_series_and_a_zero_is_one() -> None:
+    row = [0.0, nan, 0.25, nan, nan, nan, 1.5]
+    found = samples(render(PLATFORM, {("engine_signals", ("a",)): row}).decode())
+    assert {name: rows for name, rows in found.items() if rows} == {
+        "penstock_engine_requests_running": [({"engine": "a"}, 0.0)],
+        "penstock_engine_kv_utilisation": [({"engine": "a"}, 0.25)],
+        "penstock_engine_load_age_seconds": [({"engine": "a"}, 1.5)],
+    }
+
+
+def test_the_depths_of_all_workers_add_up() -> None:
+    totals = Totals()
+    for depth in (2, 3):
+        descriptor = create_file()
+        try:
+            meter = Meter(SeriesWriter(descriptor, SHEETS))
+            meter.show_queue("m", "fast", depth)
+            meter.flush()
+            totals.add(SeriesReader(descriptor, SHEETS), gauges=True)
+        finally:
+            os.close(descriptor)
+    found = samples(render(SHEETS, totals.rows).decode())
+    assert found["penstock_queue_requests"] == [({"model": "m", "pool": "fast"}, 5.0)]

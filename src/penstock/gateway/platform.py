@@ -1,6 +1,7 @@
 """What the admin listener shows: numbers and Records of all workers, and the state of every engine."""
 
 from collections.abc import Sequence
+from math import nan
 
 import msgspec
 
@@ -11,7 +12,7 @@ from penstock.gateway.admin.state import Buckets, Row, Totals
 from penstock.gateway.crew import Hand
 from penstock.gateway.fleet import Group, Member
 from penstock.telemetry import buckets, series
-from penstock.telemetry.catalogue import PLATFORM, PROCESS, REQUESTS, SHEETS, TRAFFIC
+from penstock.telemetry.catalogue import MISSING, PLATFORM, PROCESS, REQUESTS, SHEETS, SIGNALS, TRAFFIC
 from penstock.telemetry.exposition import render
 from penstock.telemetry.meter import BETWEEN, CONNECTIONS, EVENTS, FIRST_TOKEN, IN_FLIGHT, INPUT, OUTPUT
 
@@ -57,6 +58,9 @@ class Platform:
             restarts = member.describe().get("restarts") or 0
             key = ("engines", (endpoint.name, endpoint.kind))
             rows[key] = [float(endpoint.ready), float(str(restarts))]
+            if member.load is not None:
+                rows[SIGNALS.name, (endpoint.name,)] = _signals(member.load)
+                rows |= {(MISSING.name, (endpoint.name, signal)): [1.0] for signal in member.load.missing}
         up = sum(hand.up and not hand.draining for hand in self.hands)
         rows["platform", ()] = [up, self.worker_restarts, self.reloads, self.reload_failures]
         rows["build", (penstock.__version__,)] = [1.0]
@@ -148,6 +152,13 @@ class Platform:
             "uptime_s": monotonic() - self._started,
             "open": self.open,
         }
+
+
+def _signals(load: Load) -> list[float]:
+    """A row of SIGNALS. What the engine does not tell is NaN, never 0."""
+    told = (load.running, load.waiting, load.kv_utilisation, load.kv_capacity_tokens, load.adapter_slots)
+    resident = nan if load.adapter_slots is None else float(len(load.adapters))
+    return [*(nan if number is None else float(number) for number in told), resident, monotonic() - load.at]
 
 
 def _load(load: Load | None) -> Row | None:

@@ -91,7 +91,8 @@ TRAFFIC = Sheet(
         _counter("penstock_request_bytes", "Bytes of request bodies"),
         _counter("penstock_response_bytes", "Bytes of response bodies"),
         _counter("penstock_stream_events", "Stream events relayed"),
-        _counter("penstock_attempts", "Tries at an engine; more than requests means retries"),
+        _counter("penstock_attempts", "Tries at an engine, the first ones included"),
+        _counter("penstock_retries", "Tries after a request's first"),
     ),
 )
 
@@ -99,6 +100,18 @@ ENGINE_LOAD = Sheet(
     "engine_load",
     ("engine",),
     (_gauge("penstock_engine_requests_in_flight", "Requests an engine is answering for this gateway"),),
+)
+
+QUEUE = Sheet(
+    "queue",
+    ("model", "pool"),
+    (_gauge("penstock_queue_requests", "Requests that wait until an engine has room"),),
+)
+
+REFUSALS = Sheet(
+    "refusals",
+    ("model", "code"),
+    (_counter("penstock_requests_refused", "Requests the gateway answered 429 itself, by the error's code"),),
 )
 
 PROCESS = Sheet(
@@ -112,10 +125,33 @@ PROCESS = Sheet(
     ),
 )
 
-SHEETS = (REQUESTS, TRAFFIC, ENGINE_LOAD, PROCESS)
+SHEETS = (REQUESTS, TRAFFIC, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS)
 """What workers write. Rows of all workers are added up."""
 
+SIGNALS = Sheet(
+    "engine_signals",
+    ("engine",),
+    (
+        _gauge("penstock_engine_requests_running", "Requests in the engine's batch, whoever sent them"),
+        _gauge("penstock_engine_requests_waiting", "Requests in the engine's own queue"),
+        _gauge("penstock_engine_kv_utilisation", "Share of the engine's KV cache in use, 0 to 1"),
+        _gauge("penstock_engine_kv_capacity_tokens", "Tokens the engine's KV cache holds"),
+        _gauge("penstock_engine_adapter_slots", "LoRA adapters that can be resident at once"),
+        _gauge("penstock_engine_adapters_resident", "LoRA adapters with running or waiting requests"),
+        _gauge("penstock_engine_load_age_seconds", "Age of the reading that the engine's signals are from"),
+    ),
+)
+"""The engines' own word on their load. A number they do not tell is NaN here, and no series."""
+
+MISSING = Sheet(
+    "engine_signals_missing",
+    ("engine", "signal"),
+    (_gauge("penstock_engine_signals_missing", "1 for a signal that the engine should export and does not"),),
+)
+
 PLATFORM = (
+    SIGNALS,
+    MISSING,
     Sheet(
         "engines",
         ("engine", "kind"),

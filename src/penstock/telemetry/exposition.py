@@ -1,6 +1,7 @@
 """Series of all workers and the supervisor's own -> Prometheus text, rendered by prometheus_client."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import isnan
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
@@ -47,13 +48,16 @@ def _family(
     family = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
     plain = family(metric.name, metric.help, labels=labels)
     for values, numbers in rows:
-        if numbers[at] or not (values and set(values) == {"other"}):
-            plain.add_metric(values, numbers[at])
+        if isnan(numbers[at]) or (not numbers[at] and values and set(values) == {"other"}):
+            continue
+        plain.add_metric(values, numbers[at])
     return plain
 
 
 def render(sheets: Iterable[Sheet], rows: Rows) -> bytes:
-    """Text of every metric of `sheets`. A histogram without observations is left out; its HELP and TYPE stay."""
+    """Text of every metric of `sheets`. A histogram without observations is left out, and so is a number that nobody
+    knows (NaN); HELP and TYPE stay.
+    """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Snapshot(sheets, rows))
     return generate_latest(registry)

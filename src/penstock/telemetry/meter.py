@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 
 from penstock.core.record import Outcome, Record, TokenSource
 from penstock.telemetry import buckets
-from penstock.telemetry.catalogue import ENGINE_LOAD, PROCESS, REQUESTS, TRAFFIC
+from penstock.telemetry.catalogue import ENGINE_LOAD, PROCESS, QUEUE, REFUSALS, REQUESTS, TRAFFIC
 from penstock.telemetry.series import OTHER, Row, SeriesWriter
 
 ROUTES = {
@@ -30,6 +30,7 @@ BYTES_IN = TRAFFIC.offset("penstock_request_bytes")
 BYTES_OUT = TRAFFIC.offset("penstock_response_bytes")
 EVENTS = TRAFFIC.offset("penstock_stream_events")
 ATTEMPTS = TRAFFIC.offset("penstock_attempts")
+RETRIES = TRAFFIC.offset("penstock_retries")
 
 IN_FLIGHT = PROCESS.offset("penstock_requests_in_flight")
 CONNECTIONS = PROCESS.offset("penstock_connections")
@@ -63,6 +64,11 @@ class Meter:
 
     def show_engine_load(self, engine: str, requests: int) -> None:
         row = self._writer.row(ENGINE_LOAD, (engine,))
+        row.numbers[0] = requests
+        self.mark(row)
+
+    def show_queue(self, model: str, pool: str, requests: int) -> None:
+        row = self._writer.row(QUEUE, (model, pool))
         row.numbers[0] = requests
         self.mark(row)
 
@@ -102,7 +108,14 @@ class Meter:
                 numbers[COUNTED] += 1
         numbers[BYTES_IN] += record.bytes_in
         numbers[BYTES_OUT] += record.bytes_out
-        numbers[ATTEMPTS] += len(record.attempts)
+        tries = len(record.attempts)
+        numbers[ATTEMPTS] += tries
+        if tries > 1:
+            numbers[RETRIES] += tries - 1
+        if record.status == 429 and record.error:  # an engine's own 429 is an answer and no error
+            refused = self._writer.row(REFUSALS, (model, record.error))
+            refused.numbers[0] += 1
+            self.mark(refused)
 
 
 def observe(numbers: list[float], at: int, bounds: tuple[float, ...], value: float) -> None:
