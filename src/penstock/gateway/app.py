@@ -175,6 +175,8 @@ class App:
         meter.show_load(len(self.running), len(self.connections), self._accepted, self.log.lost)
         for engine, count in self.fleet.in_flight.items():
             meter.show_engine_load(engine, count)
+        for (model, pool), depth in self.waiting.depths().items():
+            meter.show_queue(model, pool, depth)
         self.fleet.let_go()
 
     def _check(self, relay: Relay, connection: Connection, now: float) -> None:
