@@ -79,6 +79,8 @@ class Exchange(Protocol):
     """One request under way at an engine."""
 
     reused: bool
+    sink: Sink
+    """Takes the answer; it may be changed until content has come."""
 
     def pause(self) -> None:
         """Stops reading from the engine until `resume`; the engine feels back-pressure."""

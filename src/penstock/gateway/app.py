@@ -24,6 +24,7 @@ from penstock.gateway.view import FleetView, health_settings
 from penstock.gateway.waiting import Waiting
 from penstock.policy.resilience.bulkhead import Bulkheads, BulkheadSettings
 from penstock.policy.resilience.health import Health
+from penstock.policy.resilience.hedge import Hedger, HedgeSettings
 from penstock.policy.resilience.retry import RetryBudget, RetrySettings
 from penstock.policy.resilience.timeouts import Ceilings, Timeouts, TimeoutSettings
 from penstock.policy.route.facts import Decision
@@ -73,6 +74,7 @@ class App:
             TimeoutSettings(adaptive=config.resilience.adaptive_timeouts),
             Ceilings(self.timeouts.first_byte, self.timeouts.stall, self.timeouts.total),
         )
+        self.hedger = Hedger(HedgeSettings(enabled=config.resilience.hedge), self.retries, self.learned)
         self._books = Books(meter, log, config.admin.records, self.fleet.known_model)
         self._ended: list[Relay] = []
         self._accepted = 0
@@ -188,6 +190,8 @@ class App:
             reason = f"The request took longer than timeouts.total ({timeouts.total:g} s)."
             relay.expire(UpstreamTimeout(reason, code="total_timeout"))
         elif not relay.first_at:
+            if relay.hedge_at and now > relay.hedge_at:
+                relay.hedge(self)
             if now - relay.sent_at > (relay.first_byte_s or timeouts.first_byte):
                 relay.expire(self._no_first_byte(relay.first_byte_s))
         elif now - relay.heard_last > (relay.stall_s or timeouts.stall):

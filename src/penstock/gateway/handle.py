@@ -161,17 +161,17 @@ async def _answer_from_engine(
         engine = relay.engine
         if app.routing.explain_headers:
             relay.extra = headers_of(relay)
-        lease = fleet.lease(engine, tries.ask, monotonic())
+        lease = relay.lease = fleet.lease(engine, tries.ask, monotonic())
         verdict = UNKNOWN
         try:
             failure = await relay.attempt(fleet.engines[engine], app.meter, call, fresh)
             verdict = relay.verdict(failure)
         finally:
+            lease = relay.lease  # a second engine may have taken over
             fleet.release(lease, monotonic(), verdict)
             app.waiting.ended(lease.tokens)
-        relay.attempts.append(
-            Attempt(engine, relay.sent_at - request.received, relay.was_reused, "" if failure is None else failure.code)
-        )
+        code = "" if failure is None else failure.code
+        relay.attempts.append(Attempt(relay.engine, relay.sent_at - request.received, relay.was_reused, code))
         tries.learn(failure)
         if failure is None:
             return None

@@ -8,7 +8,7 @@ the framing leaves no room for one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from penstock.core.clock import monotonic
 from penstock.core.engine import Engine, Exchange, Flow, ResponseHead
@@ -16,15 +16,20 @@ from penstock.core.errors import ClientLeft, RequestError, UpstreamFailed
 from penstock.core.record import Attempt, Record
 from penstock.core.request import Request
 from penstock.gateway.answer import connection_header, error_answer, json_answer, status_line
+from penstock.gateway.hedge import Race
 from penstock.gateway.life import Wait
 from penstock.gateway.stream import EventStream, take_usage
 from penstock.gateway.verdict import Verdict
-from penstock.policy.route.facts import Decision
+from penstock.policy.route.facts import Decision, Lease
 from penstock.telemetry.meter import Meter
 from penstock.telemetry.series import OTHER
 from penstock.wire import openai, sse
 from penstock.wire.chunks import payload_bytes
 from penstock.wire.openai import Call
+
+if TYPE_CHECKING:
+    from penstock.gateway.app import App
+    from penstock.gateway.tries import Tries
 
 KEPT_FOR_USAGE = 256 * 1024
 """Bytes of a JSON answer kept to read its usage; of a longer one only the end is."""
@@ -72,9 +77,11 @@ class Relay:
         "flow",
         "head_held",
         "heard_at",
+        "hedge_at",
         "keep",
         "key",
         "last_at",
+        "lease",
         "left",
         "may_move",
         "model",
@@ -86,6 +93,7 @@ class Relay:
         "sent_at",
         "stall_s",
         "status",
+        "tries",
         "was_reused",
     )
 
@@ -137,6 +145,12 @@ class Relay:
         """Bound on a silence inside the answer; 0 leaves it to the config."""
         self.first_byte_s = 0.0
         """Bound on the wait for content; 0 leaves it to the config."""
+        self.lease: Lease | None = None
+        """Its claim on the engine that it is at."""
+        self.tries: Tries | None = None
+        """Where it may go besides; None where there is no choice."""
+        self.hedge_at = 0.0
+        """When a second engine may be asked; 0 for never."""
         self.extra: Sequence[bytes] = ()
         """Lines to add to the response head."""
         self.keep = keep
@@ -186,6 +200,23 @@ class Relay:
         if exchange is not None:
             exchange.cancel()
         self.failed(error)
+
+    def hedge(self, app: App) -> None:
+        """Asks a second engine if the first is late and there is one to ask."""
+        self.hedge_at = 0.0
+        exchange, lease, tries = self._exchange, self.lease, self.tries
+        if exchange is None or lease is None or tries is None or self.head_held is not None:
+            return
+        if (engine := tries.hedge()) is not None:
+            race = self._exchange = Race(app, self, exchange, lease)
+            race.join(engine)
+
+    def taken_over(self, exchange: Exchange | None, lease: Lease, started: float) -> None:
+        """A race is over: the answer comes from here, or none comes."""
+        self._exchange = exchange
+        self.lease = lease
+        self.engine = lease.engine
+        self.sent_at = started
 
     def pause(self) -> None:
         self._paused = True

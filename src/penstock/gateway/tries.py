@@ -62,6 +62,7 @@ class Tries:
         if ask is not SOLE:
             app.retries.requested(monotonic())
             self._kind = kind_of(ask.model, bool(call.stream), ask.prompt_tokens, call.most_output, 0)
+            relay.tries = self
             if self.repeatable:
                 relay.may_move = self._may_move
                 self._bound()
@@ -74,6 +75,16 @@ class Tries:
         relay.first_byte_s = limits.first_byte_s if limits.first_byte_s < app.timeouts.first_byte else 0.0
         relay.stall_s = limits.stall_s if limits.stall_s < app.timeouts.stall else 0.0
 
+    def hedge(self) -> str | None:
+        """A second engine for a request that its first is slow to answer; None when there is none, or no budget."""
+        app, now = self._app, monotonic()
+        excluded = [*self._excluded, self._relay.engine]
+        decision = app.fleet.choose(self.ask, now, app.chance(), excluded)
+        if decision is None or not app.hedger.may_hedge(now, repeatable=self.repeatable, first_byte=False, copies=1):
+            return None
+        self._relay.decisions = [*self._relay.decisions, decision]
+        return decision.engine
+
     def next_engine(self) -> str:
         """The engine to try now. Raises Unavailable when all that serve the model have failed or are full."""
         if self.ask is SOLE:
@@ -84,6 +95,9 @@ class Tries:
             reason = "Every engine that serves this model has failed this request or takes no more now."
             raise Unavailable(reason, code="overloaded", retry_after_s=RETRY_AFTER_S)
         decision.seconds = monotonic() - began
+        assert self._kind is not None
+        delay_s = self._app.hedger.delay_s(self._kind, repeatable=self.repeatable)
+        self._relay.hedge_at = began + delay_s if delay_s is not None else 0.0
         self._relay.decisions = [*self._relay.decisions, decision]
         return decision.engine
 

@@ -58,10 +58,10 @@ class Waiting:
             raise _overloaded(answer.reason, CODES[answer.outcome], answer.retry_after_s)
         if not isinstance(answer, Queued):
             return
-        for loser in answer.displaced:
-            line.waits.pop(loser).set(_displaced())
         wait: Wait[RequestError | None] = Wait()
         line.waits[key] = relay.queued = wait
+        for loser in answer.displaced:
+            line.waits.pop(loser).set(_displaced())
         refused = await wait
         relay.queued = None
         relay.queue_s = monotonic() - now
@@ -73,14 +73,14 @@ class Waiting:
     def ended(self, tokens: int) -> None:
         """A request has ended somewhere: whoever has room now starts."""
         now = monotonic()
-        for line in self._lines.values():
+        for line in list(self._lines.values()):
             if line.waits:
                 line.queue.completed(tokens, now)
                 self._start(line, now)
 
     def sweep(self, now: float) -> None:
         """Starts who can, and turns away who waited too long. Engines may have come since."""
-        for (model, _), line in self._lines.items():
+        for (model, _), line in list(self._lines.items()):  # who is turned away may join another
             if line.waits:
                 for key in line.queue.expired(now):
                     reason = f"No engine had room within queue.max_wait ({self._max_wait_s:g} s) or the client's own."
@@ -90,7 +90,7 @@ class Waiting:
 
     def drain(self, now: float) -> None:
         """Turns everybody away: the gateway stops."""
-        for line in self._lines.values():
+        for line in list(self._lines.values()):
             for key in line.queue.drain(now):
                 reason = "The gateway is stopping; another will take the request."
                 line.waits.pop(key).set(_overloaded(reason, "queue_full", 1.0))
