@@ -1,0 +1,176 @@
+"""Models that stand in for each other, and compartments that keep one model from filling the gateway."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from penstock.core.clock import monotonic
+from penstock.core.record import Outcome
+from tests.gateway.world import Client, Seen, Truncated, Wire, World, echo, post, response, sends, then_resets
+
+pytestmark = pytest.mark.anyio
+
+PATH = "/v1/chat/completions"
+BODY = (
+    b'{ "messages": [{"role": "user",  "content": "caf\\u00e9 \xc3\xa9"}],\n "model": "a", "temperature": 1.50,'
+    b' "seed": 123456789012345678901234567890, "x-unknown": {"b":1, "a": [ ]} }'
+)
+STAND_IN = {"a": {"fallbacks": ["b"]}}
+Raws = dict[str, msgspec.Raw]
+
+
+class Stood(World):
+    """engine1 serves `a`, engine2 serves `b`; `section` is `models` of the config."""
+
+    def __init__(self, section: dict[str, object], **options: object) -> None:
+        super().__init__(2, {"engine1": ("a",), "engine2": ("b",)}, **options)
+        self._options["models"] = section
+
+    def bound(self, most: int) -> None:
+        """So many requests at once per engine."""
+        bounded = [msgspec.structs.replace(each, max_in_flight=most) for each in self.app.fleet.endpoints]
+        self.app.fleet.update(tuple(bounded), monotonic())
+
+    async def send(self, body: bytes) -> Client:
+        """A request under way, on a connection of its own."""
+        client = await self.client()
+        await client.send(post(PATH, body))
+        return client
+
+
+def other_fields(body: bytes) -> dict[str, bytes]:
+    """Every field but the model, as it is spelt."""
+    fields = msgspec.json.decode(body, type=Raws)
+    return {name: bytes(raw) for name, raw in fields.items() if name != "model"}
+
+
+async def one_answer_by_b(world: World) -> None:
+    """The client sees one 200 of b's engine, which got the client's own bytes in all other fields."""
+    answer = await world.ask(post(PATH, BODY))
+    assert answer.status == 200
+    assert answer.json["engine"] == "engine2"
+    (seen,) = world.engines[1].seen
+    assert msgspec.json.decode(seen.body)["model"] == "b"
+    assert other_fields(seen.body) == other_fields(BODY)
+    assert list(other_fields(seen.body)) == ["messages", "temperature", "seed", "x-unknown"]
+    await world.quiet()
+    (record,) = world.records
+    assert (record.outcome, record.model, record.engine) == (Outcome.SUCCESS, "b", "engine2")
+
+
+async def test_an_engine_that_refuses_is_stood_in_for() -> None:
+    async with Stood(STAND_IN) as world:
+        await world.engines[0].stop()
+        await one_answer_by_b(world)
+        assert [attempt.error for attempt in world.records[0].attempts] == ["upstream_refused", ""]
+
+
+async def test_an_engine_that_breaks_off_is_stood_in_for() -> None:
+    async with Stood(STAND_IN) as world:
+        world.engine.script = then_resets()
+        await one_answer_by_b(world)
+
+
+async def test_a_model_that_no_ready_engine_serves_is_stood_in_for() -> None:
+    async with Stood(STAND_IN) as world:
+        world.show_fleet("engine1")
+        await one_answer_by_b(world)
+        assert world.engine.seen == []
+
+
+async def test_models_stand_in_in_their_order() -> None:
+    async with Stood({"a": {"fallbacks": ["none-serves-it", "b"]}}) as world:
+        await world.engines[0].stop()
+        await one_answer_by_b(world)
+
+
+async def test_what_has_begun_to_answer_is_not_stood_in_for() -> None:
+    async with Stood(STAND_IN) as world:
+        world.engine.script = then_resets(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{")
+        with pytest.raises(Truncated):
+            await world.ask(post(PATH, BODY))
+        await world.quiet()
+        assert world.engines[1].seen == []
+
+
+async def test_without_a_stand_in_left_the_client_gets_the_last_ones_error() -> None:
+    async with Stood(STAND_IN) as world:
+        for engine in world.engines:
+            await engine.stop()
+        answer = await world.ask(post(PATH, BODY))
+        assert (answer.status, answer.error["code"]) == (502, "upstream_refused")
+        await world.quiet()
+        assert [attempt.engine for attempt in world.records[0].attempts] == ["engine1", "engine2"]
+
+
+async def test_an_error_of_the_request_is_not_stood_in_for() -> None:
+    async with Stood(STAND_IN) as world:
+        world.engine.script = sends(response(b"{}", status="422 Unprocessable Content"))
+        assert (await world.ask(post(PATH, BODY))).status == 422
+        assert world.engines[1].seen == []
+
+
+class Hold:
+    """A script whose answers wait for `go`."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def __call__(self, seen: Seen, wire: Wire) -> None:
+        await self.go.wait()
+        await echo(seen, wire)
+
+
+async def test_a_full_compartment_refuses_only_its_own_model() -> None:
+    async with Stood({"a": {"max_in_flight": 2}}) as world:
+        hold = world.engine.script = Hold()
+        clients = [await world.send(BODY) for _ in range(2)]
+        await world.until(lambda: len(world.engine.seen) == 2)
+        full = await world.ask(post(PATH, BODY))
+        assert (full.status, full.error["code"]) == (429, "bulkhead_full")
+        assert "models.a.max_in_flight" in full.error["message"]
+        assert int(full.header(b"retry-after")) >= 1
+        assert (await world.ask(post(PATH, BODY.replace(b'"a", "t', b'"b", "t')))).status == 200
+        hold.go.set()
+        assert [(await client.answer()).status for client in clients] == [200, 200]
+        assert (await world.ask(post(PATH, BODY))).status == 200, "a place was not given back"
+
+
+async def test_a_full_compartment_is_stood_in_for() -> None:
+    async with Stood({"a": {"max_in_flight": 1, "fallbacks": ["b"]}}) as world:
+        hold = world.engine.script = Hold()
+        client = await world.send(BODY)
+        await world.until(lambda: world.engine.seen)
+        answer = await world.ask(post(PATH, BODY))
+        assert (answer.status, answer.json["engine"]) == (200, "engine2")
+        hold.go.set()
+        assert (await client.answer()).status == 200
+
+
+async def test_a_client_that_leaves_frees_its_place_in_the_compartment() -> None:
+    async with Stood({"a": {"max_in_flight": 1}}) as world:
+        world.engine.script = Hold()
+        client = await world.send(BODY)
+        await world.until(lambda: world.engine.seen)
+        client.leave()
+        await world.quiet()
+        world.engine.script = echo
+        assert (await world.ask(post(PATH, BODY))).status == 200
+
+
+async def test_who_waited_in_vain_joins_the_line_of_the_model_that_stands_in() -> None:
+    async with Stood(STAND_IN, queue={"max_wait": 0.1}) as world:
+        world.bound(1)
+        holds = [Hold(), Hold()]
+        for engine, hold in zip(world.engines, holds, strict=True):
+            engine.script = hold
+        clients = [await world.send(BODY), await world.send(BODY.replace(b'"a", "t', b'"b", "t'))]
+        await world.until(lambda: all(engine.seen for engine in world.engines))
+        clients.append(await world.send(BODY))
+        await world.until(lambda: world.app.waiting.depths().get(("b", "default")))
+        holds[1].go.set()
+        holds[0].go.set()
+        found = [await client.answer() for client in clients]
+        assert [answer.status for answer in found] == [200] * 3
+        assert [answer.json["engine"] for answer in found] == ["engine1", "engine2", "engine2"]
