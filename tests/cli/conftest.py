@@ -65,6 +65,8 @@ class Gateway:
     """The answer when `status` is an error."""
     seen: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
+    reads: dict[str, bytes] = field(default_factory=dict)
+    """Path -> what a GET of it answers, besides models and health."""
 
     def say(self, *pieces: str, usage: int | None = None) -> None:
         """Streams these pieces of text, then the usage."""
@@ -82,6 +84,9 @@ def gateway() -> Iterator[Gateway]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             known: dict[str, Any] = {"/v1/models": {"data": [{"id": "tiny"}]}, "/healthz": {"status": "ok"}}
+            if self.path in answers.reads:
+                self._end(200, answers.reads[self.path])
+                return
             self._end(200 if self.path in known else 404, json.dumps(known.get(self.path, {})).encode())
 
         def do_POST(self) -> None:

@@ -148,7 +148,7 @@ def engines(config: Config) -> Iterator[Check]:
 
 
 def _engine(engine: Http, path: str) -> Check:
-    base = engine.url.rstrip("/").removesuffix("/v1")
+    base = base_of(engine.url)
     headers = {"authorization": f"Bearer {engine.api_key}"} if engine.api_key else {}
     name = f"engine {engine.name}"
     try:
@@ -164,12 +164,22 @@ def _engine(engine: Http, path: str) -> Check:
     return Check(name, OK, f"{base} answers")
 
 
-def _is_penstock(config: Config) -> bool:
+def base_of(url: str) -> str:
+    """An engine's URL without its trailing `/v1`."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def admin_url(config: Config) -> str:
+    """Where a Penstock with this config would answer its operator, seen from this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.admin.host, config.admin.host)
     place = f"[{host}]" if ":" in host else host
+    return f"http://{place}:{config.admin.port}"
+
+
+def _is_penstock(config: Config) -> bool:
     try:
         with httpx.Client(trust_env=False, timeout=PROBE_S) as client:
-            response = client.get(f"http://{place}:{config.admin.port}/healthz")
+            response = client.get(f"{admin_url(config)}/healthz")
         return bool(response.json() == {"status": "ok"})
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False

@@ -10,6 +10,7 @@ from penstock.cli import checks
 from penstock.cli.checks import FAIL, OK, Check
 from penstock.cli.fetch import cache, store
 from penstock.cli.options import config_option, json_option, read_config, set_option
+from penstock.cli.signals import signals
 from penstock.config.schema import Config
 from penstock.core.errors import ConfigError
 
@@ -53,4 +54,5 @@ def examine(path: Path | None, sets: tuple[str, ...]) -> list[Check]:
         *checks.cores(config),
         *checks.files(config),
         *checks.engines(config),
+        *signals(config),
     ]
