@@ -20,7 +20,7 @@ class Routing(Section, frozen=True):
         Meta(description="Rule of choice; `balanced`: longest cached prefix among the engines near the least load"),
     ] = "balanced"  # fmt: skip
     block_bytes: Annotated[int, Meta(ge=64, le=65_536, description="Bytes of prompt per block of the prefix index")] = (
-        512
+        256
     )
     window: Annotated[
         float, Meta(ge=1, description="`balanced`: an engine is near the least load up to this many times it")

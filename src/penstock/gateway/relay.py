@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from penstock.core.clock import monotonic
 from penstock.core.engine import Engine, Exchange, Flow, ResponseHead
 from penstock.core.errors import ClientLeft, RequestError, UpstreamFailed
-from penstock.core.record import Attempt, Record
+from penstock.core.record import Attempt, Record, Usage
 from penstock.core.request import Request
 from penstock.gateway.answer import connection_header, error_answer, json_answer, status_line
 from penstock.gateway.hedge import Race
@@ -381,12 +381,20 @@ class Relay:
             return Verdict(None)
         ok = failure is None and self.status < 500
         code = failure.code if failure is not None else "" if ok else f"status_{self.status}"
+        usage = self._usage() if ok else None
+        read, cached = (usage.input_tokens, usage.cached_tokens) if usage is not None else (0, 0)
         if not self.first_at or self._stream is None:
-            return Verdict(ok, code)
-        self.settle_flow()
+            return Verdict(ok, code, prompt_tokens=read, cached_tokens=cached)
         events = self._stream.events
         tpot_s = (self.last_at - self.first_at) / (events - 1) if events > 1 else None
-        return Verdict(ok, code, self.first_at - self.sent_at, tpot_s)
+        return Verdict(ok, code, self.first_at - self.sent_at, tpot_s, read, cached)
+
+    def _usage(self) -> Usage | None:
+        if self._stream is not None:
+            self.settle_flow()
+            return self._stream.usage()
+        kept = self._kept
+        return openai.find_usage(kept[0] if len(kept) == 1 else b"".join(kept)) if kept else None
 
     @property
     def streaming(self) -> bool:
@@ -429,7 +437,5 @@ class Relay:
             if self.first_at:
                 record.ttft_s = self.first_at - self.request.received
             self._stream.fill(record, self.request.bytes_in, self.last_at - self.first_at)
-        elif self._kept:
-            usage = openai.find_usage(self._kept[0] if len(self._kept) == 1 else b"".join(self._kept))
-            if usage is not None:
-                take_usage(record, usage)
+        elif (usage := self._usage()) is not None:
+            take_usage(record, usage)

@@ -103,12 +103,16 @@ class EventStream(Flow):
         numbers[BETWEEN_SUM] += gap_sum - self._gap_sum_told
         self._events_told, self._gap_sum_told = self.events, gap_sum
 
+    def usage(self) -> Usage | None:
+        """Tokens as the engine reported them, so far."""
+        return openai.merge(self._usage_first, openai.find_usage(self.last))
+
     def fill(self, record: Record, request_bytes: int, first_to_last_s: float) -> None:
         """Writes what was measured into the Record."""
         record.stream = True
         record.events = self.events
         record.itl_count, record.itl_sum_s, record.itl_max_s = self.gap_count, first_to_last_s, self.gap_max
-        usage = openai.merge(self._usage_first, openai.find_usage(self.last))
+        usage = self.usage()
         if usage is not None:
             take_usage(record, usage)
         # Content is not counted where usage was promised; a stream that ended before it still spent tokens.

@@ -11,3 +11,6 @@ class Verdict(NamedTuple):
     code: str = ""
     ttft_s: float | None = None
     tpot_s: float | None = None
+    prompt_tokens: int = 0
+    """As the engine reported; 0 when it did not."""
+    cached_tokens: int = 0

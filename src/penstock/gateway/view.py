@@ -189,7 +189,15 @@ class FleetView:
 
     def release(self, lease: Lease, now: float, verdict: Verdict) -> None:
         """Returns the lease, and remembers how the engine did."""
-        self.router.end(lease, now, ttft_s=verdict.ttft_s, tpot_s=verdict.tpot_s, ok=verdict.ok is True)
+        self.router.end(
+            lease,
+            now,
+            ttft_s=verdict.ttft_s,
+            tpot_s=verdict.tpot_s,
+            prompt_tokens=verdict.prompt_tokens,
+            cached_tokens=verdict.cached_tokens,
+            ok=verdict.ok is True,
+        )
         if lease.ask is not SOLE:
             health = self.health
             before = health.version
