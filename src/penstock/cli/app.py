@@ -17,6 +17,7 @@ COMMANDS = {
     "up": ("penstock.cli.up", "Start the platform in the foreground."),
     "chat": ("penstock.cli.chat", "Talk to a model through the running gateway."),
     "models": ("penstock.cli.models", "List, pull and verify models."),
+    "lora": ("penstock.cli.lora", "List, load and unload LoRA adapters."),
     "picker": ("penstock.cli.picker", "Pick engines for Envoy."),
     "explain": ("penstock.cli.explain", "Show every config value and where it came from."),
     "doctor": ("penstock.cli.doctor", "Check this machine and the config; each finding names its fix."),

@@ -1,7 +1,7 @@
 """Engines as the supervisor keeps them: what answers, in which state, and since when."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import httpx
@@ -11,6 +11,7 @@ from penstock.config.engines import Remote
 from penstock.core.clock import wall
 from penstock.core.endpoint import Endpoint, EngineState
 from penstock.core.load import Load
+from penstock.engines.lora import adapters_of
 from penstock.gateway.scrape import Scraper
 
 PROBE_TIMEOUT_S = 5.0
@@ -24,6 +25,8 @@ class Member(Protocol):
     """One engine of the fleet, whatever is behind it."""
 
     name: str
+    api_key: str
+    """What it wants to be asked with; empty when nothing."""
 
     @property
     def endpoint(self) -> Endpoint: ...
@@ -31,6 +34,9 @@ class Member(Protocol):
     @property
     def load(self) -> Load | None:
         """Its last reading; None when it tells nothing."""
+
+    async def look_again(self) -> None:
+        """Reads its models now."""
 
     def describe(self) -> dict[str, object]:
         """More for people: pid, restarts, since, last_error, version."""
@@ -70,20 +76,12 @@ def read_models(body: bytes) -> dict[str, bytes]:
     return {msgspec.json.decode(raw, type=_ModelId).id: bytes(raw) for raw in entries}
 
 
-class _Parent(msgspec.Struct):
-    parent: str | None = None
-
-
-def adapters_of(models: Mapping[str, bytes]) -> frozenset[str]:
-    """The models that are LoRA adapters: vLLM gives them a `parent` in /v1/models."""
-    return frozenset(name for name, entry in models.items() if msgspec.json.decode(entry, type=_Parent).parent)
-
-
 class HttpMember:
     """An engine started by somebody else: probed through /v1/models, which also says what it serves."""
 
     def __init__(self, name: str, url: str, settings: Remote, on_change: Callable[[], None], interval_s: float) -> None:
         self.name = name
+        self.api_key = settings.api_key
         self._settings = settings
         self._on_change = on_change
         self._url = base_url(url)
@@ -123,11 +121,17 @@ class HttpMember:
         version = self.load.version or None if self.load is not None else None
         return {"since": self._since, "last_error": last_error, "restarts": 0, "pid": None, "version": version}
 
+    def _client(self) -> httpx.AsyncClient:
+        headers = {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        return httpx.AsyncClient(headers=headers, timeout=PROBE_TIMEOUT_S)
+
+    async def look_again(self) -> None:
+        async with self._client() as client:
+            await self._probe(client)
+
     async def run(self) -> None:
-        key = self._settings.api_key
-        headers = {"authorization": f"Bearer {key}"} if key else {}
         async with (
-            httpx.AsyncClient(headers=headers, timeout=PROBE_TIMEOUT_S) as client,
+            self._client() as client,
             asyncio.TaskGroup() as tasks,
         ):
             if self._settings.metrics != "off" and self._settings.dialect != "none":
@@ -169,7 +173,7 @@ class HttpMember:
 
     def _become(self, state: EngineState, models: dict[str, bytes], reason: str) -> None:
         changed = msgspec.structs.replace(
-            self._endpoint, state=state, models=models, adapters=adapters_of(models), reason=reason
+            self._endpoint, state=state, models=models, adapters=frozenset(adapters_of(models)), reason=reason
         )
         if changed != self._endpoint:
             if state is not self._endpoint.state:

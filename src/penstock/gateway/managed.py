@@ -16,10 +16,11 @@ from penstock.core.endpoint import Endpoint, EngineState
 from penstock.core.load import Load
 from penstock.engines.llamacpp.settings import LlamaCppSettings
 from penstock.engines.llamacpp.supervise import LlamaCppProcess
+from penstock.engines.lora import adapters_of
 from penstock.engines.process.status import ProcessStatus
 from penstock.engines.vllm.settings import VllmSettings
 from penstock.engines.vllm.supervise import VllmProcess
-from penstock.gateway.fleet import PROBE_TIMEOUT_S, Member, adapters_of, read_models
+from penstock.gateway.fleet import PROBE_TIMEOUT_S, Member, read_models
 from penstock.gateway.scrape import Scraper
 
 MODELS_INTERVAL_S = 5.0
@@ -46,6 +47,7 @@ class ManagedMember:
         interval_s: float,
     ) -> None:
         self.name = endpoint.name
+        self.api_key = ""
         self._on_change = on_change
         self._since = wall()
         self._scraper = Scraper(endpoint.kind, interval_s)
@@ -71,7 +73,7 @@ class ManagedMember:
 
     def _become(self, state: EngineState, url: str, models: dict[str, bytes], reason: str) -> None:
         endpoint = msgspec.structs.replace(
-            self._endpoint, state=state, url=url, models=models, adapters=adapters_of(models), reason=reason
+            self._endpoint, state=state, url=url, models=models, adapters=frozenset(adapters_of(models)), reason=reason
         )
         if endpoint.state is not self._endpoint.state:
             self._since = wall()
@@ -105,16 +107,23 @@ class ManagedMember:
     async def _watch_models(self, client: httpx.AsyncClient) -> None:
         while True:
             await asyncio.sleep(MODELS_INTERVAL_S)
-            endpoint = self._endpoint
-            if not endpoint.ready:
-                continue
-            try:
-                answer = await client.get(f"{endpoint.url}/v1/models")
-                models = read_models(answer.content)
-            except (httpx.HTTPError, msgspec.MsgspecError):
-                continue  # whether it lives is for its supervisor to find out
-            if endpoint is self._endpoint and models:
-                self._become(endpoint.state, endpoint.url, models, endpoint.reason)
+            await self._read_models(client)
+
+    async def look_again(self) -> None:
+        async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S) as client:
+            await self._read_models(client)
+
+    async def _read_models(self, client: httpx.AsyncClient) -> None:
+        endpoint = self._endpoint
+        if not endpoint.ready:
+            return
+        try:
+            answer = await client.get(f"{endpoint.url}/v1/models")
+            models = read_models(answer.content)
+        except (httpx.HTTPError, msgspec.MsgspecError):
+            return  # whether it lives is for its supervisor to find out
+        if endpoint is self._endpoint and models:
+            self._become(endpoint.state, endpoint.url, models, endpoint.reason)
 
 
 def llamacpp_member(

@@ -1,13 +1,18 @@
 """What the admin listener shows: numbers and Records of all workers, and the state of every engine."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from math import nan
 
+import httpx
 import msgspec
 
 import penstock
 from penstock.core.clock import monotonic
+from penstock.core.errors import BadRequest, NotFound
 from penstock.core.load import Load
+from penstock.engines.lora import AdapterError, AdapterNotFound, Adapters
 from penstock.gateway.admin.state import Buckets, Row, Totals
 from penstock.gateway.crew import Hand
 from penstock.gateway.fleet import Group, Member
@@ -15,6 +20,8 @@ from penstock.telemetry import buckets, series
 from penstock.telemetry.catalogue import MISSING, PLATFORM, PROCESS, REQUESTS, SHEETS, SIGNALS, TRAFFIC
 from penstock.telemetry.exposition import render
 from penstock.telemetry.meter import BETWEEN, CONNECTIONS, EVENTS, FIRST_TOKEN, IN_FLIGHT, INPUT, OUTPUT
+
+log = logging.getLogger("penstock.fleet")
 
 ERRORS = frozenset({"upstream_failed", "timed_out", "unavailable", "internal_error"})
 
@@ -111,6 +118,43 @@ class Platform:
 
     async def health(self) -> Sequence[Row]:
         return [row for hand in list(self.hands) if hand.up for row in await hand.ask("health")]
+
+    async def adapters(self, engine: str) -> Sequence[Row]:
+        async with self._adapters_of(engine) as adapters:
+            return [msgspec.to_builtins(adapter) for adapter in (await adapters.list()).values()]
+
+    async def load_adapter(self, engine: str, name: str, path: str, *, replace: bool) -> None:
+        async with self._adapters_of(engine) as adapters:
+            await adapters.load(name, path, replace=replace)
+            await self._look_again(engine)
+        log.info("adapter %s loaded into %s from %s", name, engine, path)
+
+    async def unload_adapter(self, engine: str, name: str) -> None:
+        async with self._adapters_of(engine) as adapters:
+            await adapters.unload(name)
+            await self._look_again(engine)
+        log.info("adapter %s unloaded from %s", name, engine)
+
+    async def _look_again(self, engine: str) -> None:
+        """Has an engine's models read now, so that requests may name what it has just loaded."""
+        for member in self.members:
+            if member.name == engine:
+                await member.look_again()
+
+    @asynccontextmanager
+    async def _adapters_of(self, engine: str) -> AsyncIterator[Adapters]:
+        """An engine's adapters. Raises NotFound for an engine there is not, BadRequest for what it refuses."""
+        member = next((m for m in self.members if m.name == engine), None)
+        if member is None or not member.endpoint.ready:
+            known = ", ".join(m.name for m in self.members if m.endpoint.ready) or "none"
+            raise NotFound(f"No ready engine is called {engine!r:.100}; ready: {known}.", param="engine")
+        async with httpx.AsyncClient() as client:
+            try:
+                yield Adapters(client, member.endpoint.url, member.api_key)
+            except AdapterNotFound as error:
+                raise NotFound(str(error), param="name") from None
+            except AdapterError as error:
+                raise BadRequest(str(error)) from None
 
     async def live(self) -> Sequence[Row]:
         return [row for hand in list(self.hands) if hand.up for row in await hand.ask("live")]

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from penstock.core.clock import monotonic
 from penstock.core.errors import RequestError
+from penstock.gateway.admin.adapters import Adapters
 from penstock.gateway.admin.answers import on_http, on_refusal, on_silence
 from penstock.gateway.admin.assets import Console
 from penstock.gateway.admin.guard import Guard
@@ -50,6 +51,7 @@ def create_admin(state: AdminState, settings: AdminSettings, timeline: Timeline 
         routes=[
             *Console().routes(),
             *Reads(state, timeline).routes(),
+            *Adapters(state).routes(),
             Route(PATH, relay.__call__, methods=["POST"]),
         ],
         middleware=[Middleware(Guard, settings=settings)],

@@ -80,6 +80,15 @@ class AdminState(Protocol):
     async def health(self) -> Sequence[Row]:
         """One row per worker: engine -> weight, breaker, and why it is out if it is."""
 
+    async def adapters(self, engine: str) -> Sequence[Row]:
+        """The LoRA adapters of an engine: name, base, path. Raises NotFound or BadRequest, as do the next two."""
+
+    async def load_adapter(self, engine: str, name: str, path: str, *, replace: bool) -> None:
+        """Has an engine load an adapter; returns when it serves it."""
+
+    async def unload_adapter(self, engine: str, name: str) -> None:
+        """Has an engine drop an adapter."""
+
     async def live(self) -> Sequence[Row]:
         """Running requests: id, model, engine, path, stream, age_s, first_byte, events.
 
