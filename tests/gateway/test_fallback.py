@@ -1,6 +1,8 @@
 """Models that stand in for each other, and compartments that keep one model from filling the gateway."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -23,9 +25,13 @@ Raws = dict[str, msgspec.Raw]
 class Stood(World):
     """engine1 serves `a`, engine2 serves `b`; `section` is `models` of the config."""
 
-    def __init__(self, section: dict[str, object], **options: object) -> None:
+    def __init__(self, section: Mapping[str, object], **options: Any) -> None:
         super().__init__(2, {"engine1": ("a",), "engine2": ("b",)}, **options)
         self._options["models"] = section
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        return self
 
     def bound(self, most: int) -> None:
         """So many requests at once per engine."""
