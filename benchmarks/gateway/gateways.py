@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -51,7 +52,7 @@ class Gateway:
 
     def missing(self) -> str:
         """What to do when it is not installed; empty when it is."""
-        if self.name == "penstock":
+        if self.name.startswith("penstock"):
             return "" if (ROOT / "src/penstock/__main__.py").exists() else self.how
         return "" if self.program.exists() else self.how
 
@@ -66,20 +67,18 @@ class Gateway:
         return "this checkout"
 
 
-def _penstock(folder: Path, ports: Ports) -> list[str]:
+def _penstock(folder: Path, ports: Ports, engines: int = 1) -> list[str]:
+    """With two engines (the mock, by two names) every request is routed: prompt hashed, loads compared, lease taken."""
     config = folder / "penstock.yaml"
-    engine = {
-        "kind": "http",
-        "name": MODEL,
-        "url": f"http://127.0.0.1:{ports.upstream}/v1",
-        "models": [MODEL],
-    }
+    url = f"http://127.0.0.1:{ports.upstream}/v1"
+    names = [MODEL] if engines == 1 else [f"{MODEL}-{number}" for number in range(engines)]
+    fleet = [{"kind": "http", "name": name, "url": url, "models": [MODEL], "metrics": "off"} for name in names]
     wanted = {
         "listen": {"host": "127.0.0.1", "port": ports.listen},
         "admin": {"host": "127.0.0.1", "port": ports.admin},
         "workers": 1,
         "auth": {"keys": [KEY]},
-        "engines": [engine],
+        "engines": fleet,
         "log": {"access": str(folder / "access.jsonl")},
     }
     config.write_text(json.dumps(wanted))  # JSON is YAML
@@ -200,6 +199,13 @@ def known() -> dict[str, Gateway]:
             Path(sys.executable),
             "install this package: pip install -e .",
             _penstock,
+            {"PYTHONPATH": str(ROOT / "src")},
+        ),
+        Gateway(
+            "penstock-routing",
+            Path(sys.executable),
+            "install this package: pip install -e .",
+            functools.partial(_penstock, engines=2),
             {"PYTHONPATH": str(ROOT / "src")},
         ),
         Gateway("nginx", Path(shutil.which("nginx") or "/usr/sbin/nginx"), "apt-get install nginx", _nginx),

@@ -164,9 +164,7 @@ async def under_load(log: Path) -> AsyncIterator[Outage]:
     }
     async with fleet(ENGINES, log) as engines:
         urls = [engine.url for engine in engines]
-        async with gateway(
-            *urls, resilience=resilience, admin=Admin(records=20_000), **timeouts(first_byte=15)
-        ) as gate:
+        async with gateway(*urls, **settings) as gate:
             quick = TimeoutSettings(minimum=20, first_byte_floor=LEAST_LEARNED_S, stall_floor=LEAST_LEARNED_S)
             gate.app.learned = Timeouts(quick, Ceilings(15.0, 15.0, 60.0))
             load = Load(gate)
