@@ -5,7 +5,7 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
@@ -51,6 +51,8 @@ class DemoState:
         self.reasons: list[str] = []
         self.open = True
         self.quiet = False
+        self.missing: list[str] = []
+        self.judgements: list[dict[str, object]] = []
         self.records = demo_records(time.time())
         self.asked: list[str] = []
         self._start = monotonic()
@@ -79,21 +81,30 @@ class DemoState:
                 "name": "local", "kind": "llamacpp", "state": "ready", "address": "http://127.0.0.1:41873",
                 "models": ["SmolLM2-135M-Instruct"], "in_flight": 2, "restarts": 0, "since": now - 11_520,
                 "last_error": None, "pid": 20481, "version": "b6715",
+                "load": demo_load(running=2.0, missing=self.missing),
             },
             {
                 "name": "vllm-a", "kind": "http", "state": "ready", "address": "http://10.4.0.11:8000",
                 "models": ["Qwen3-8B", "Qwen3-8B-sql"], "in_flight": 1, "restarts": None, "since": now - 86_400 * 3,
                 "last_error": None, "pid": None, "version": "0.33.0",
+                "load": demo_load(running=1.0, kv_utilisation=0.414),
             },
             {
                 "name": "vllm-b", "kind": "http", "state": "unreachable", "address": "http://10.4.0.12:8000",
                 "models": ["Qwen3-8B"], "in_flight": 0, "restarts": None, "since": now - 74,
                 "last_error": "connect to 10.4.0.12:8000 refused", "pid": None, "version": None,
+                "load": None,
             },
         ]  # fmt: skip
 
     async def requests(self, limit: int) -> list[dict[str, object]]:
         return [] if self.quiet else self.records[:limit]
+
+    async def why(self, request_id: str) -> dict[str, object] | None:
+        return None
+
+    async def health(self) -> list[dict[str, object]]:
+        return self.judgements
 
     async def live(self) -> list[dict[str, object]]:
         if self.quiet:
@@ -122,6 +133,16 @@ class DemoState:
             "version": "0.1.0", "api": self.api, "models": ["SmolLM2-135M-Instruct", "Qwen3-8B", "Qwen3-8B-sql"],
             "workers": 2, "uptime_s": 11_530.0, "open": self.open,
         }  # fmt: skip
+
+
+def demo_load(
+    running: float, kv_utilisation: float | None = None, missing: Sequence[str] = (), age_s: float = 0.4
+) -> dict[str, object]:
+    """An engine's word on its load, as /admin/engines gives it."""
+    waiting = None if "waiting" in missing else 0.0
+    return {
+        "running": running, "waiting": waiting, "kv_utilisation": kv_utilisation, "missing": missing, "age_s": age_s,
+    }  # fmt: skip
 
 
 def demo_totals() -> list[Totals]:

@@ -31,6 +31,37 @@ def test_page_fills_with_what_the_fleet_says(console, visit):
     assert page.locator("#recent tr.record").count() == 40
 
 
+def facts(page, engine):
+    card = page.get_by_role("article", name=f"Engine {engine}")
+    card.wait_for()
+    pairs = card.locator("dl.facts div").evaluate_all("all => all.map(f => [...f.children].map(c => c.textContent))")
+    return {name: value.replace("\u202f", " ") for name, value in pairs}
+
+
+def test_a_card_shows_load_and_what_is_unknown_is_no_zero(console, visit):
+    page = visit(console)
+    assert facts(page, "vllm-a").items() >= {"Running / waiting": "1 / 0", "KV cache": "41 %"}.items()
+    assert facts(page, "local")["Running / waiting"] == "2 / 0"
+    assert "KV cache" not in facts(page, "local")
+    assert not {"Running / waiting", "KV cache", "Share", "Breaker"} & facts(page, "vllm-b").keys()
+    assert page.locator(".flag").count() == 0
+
+
+def test_a_card_flags_missing_signals_and_an_open_breaker(console, visit, state):
+    state.missing = ["waiting"]
+    well = {"weight": 1.0, "breaker": "closed", "ejected": False, "reasons": []}
+    ill = {"weight": 0.0, "breaker": "half_open", "ejected": False, "reasons": ["5 failures in a row"]}
+    state.judgements = [{"local": well, "vllm-a": ill}, {"local": well | {"weight": 0.25}, "vllm-a": well}]
+    page = visit(console)
+    shown = facts(page, "local")
+    assert (shown["Running / waiting"], shown["Share"]) == ("2 / –", "25 %")
+    assert "Breaker" not in shown
+    shown = facts(page, "vllm-a")
+    assert (shown["Share"], shown["Breaker"]) == ("0 %", "half open in 1 of 2")
+    assert page.locator(".flag").all_inner_texts() == ["Its metrics lack: waiting", "5 failures in a row"]
+    assert page.evaluate(CONTRAST) == []
+
+
 def test_a_row_opens_by_keyboard_and_stays_open(console, visit, state):
     page = visit(console, clock=True)
     opener = page.locator("#recent button").first

@@ -25,7 +25,11 @@ const polls = [
   poll("timeline", 1000, async () => show.tiles(await read("/admin/timeline"))),
   poll("live", 1000, async () => show.live((await read("/admin/live")).requests)),
   poll("requests", 2000, async () => show.recent((await read("/admin/requests?limit=50")).requests)),
-  poll("engines", 2000, async () => show.engines((await read("/admin/engines")).engines)),
+  poll("engines", 2000, async () => {
+    // A worker that does not answer hides its judgement, not the engines.
+    const health = read("/admin/health").catch(() => ({ workers: [] }));
+    show.engines((await read("/admin/engines")).engines, (await health).workers);
+  }),
   poll("ready", 2000, async () => showReady(await read("/readyz", 503))),
   poll("about", 10_000, async () => showAbout(await read("/admin/about"))),
 ];

@@ -23,6 +23,9 @@ export function rate(value) {
 
 export const whole = (value) => (known(value) ? Math.round(value).toLocaleString("en") : DASH);
 
+/** 0 to 1 as a percentage. */
+export const share = (value) => (known(value) ? `${whole(100 * value)}\u202f%` : DASH);
+
 export const seconds = (value) => duration(value).filter(Boolean).join("\u202f");
 
 /** How long ago, or for how long: two units at most. */
