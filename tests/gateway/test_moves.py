@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from functools import partial
 
 import msgspec
 import pytest
@@ -142,9 +143,9 @@ async def test_an_adapter_stays_where_it_is_in_use() -> None:
         for engine in world.engines:
             engine.script = hold
         clients = [await world.client() for _ in range(2)]
-        for client, model in zip(clients, ("red", "blue"), strict=True):
-            await client.send(post(PATH, chat(model, user=model * 200), "x-hold: 1"))
-            await world.until(lambda model=model: model in held)
+        for number, model in enumerate(("red", "blue")):
+            await clients[number].send(post(PATH, chat(model, user=model * 200), "x-hold: 1"))
+            await world.until(partial(held.get, model))
         assert held["red"] != held["blue"]
         for model, home in held.items():
             for turn in range(4):

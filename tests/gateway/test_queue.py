@@ -44,6 +44,9 @@ class Floor:
             self.now[seen.engine] -= 1
         await wire.send(response(b"{}", "Content-Type: application/json"))
 
+    def seen(self, count: int) -> Callable[[], bool]:
+        return lambda: len(self.order) == count
+
     def let(self, count: int) -> None:
         """Lets so many answers go."""
         for _ in range(count):
@@ -105,7 +108,7 @@ async def test_higher_priority_goes_first_and_equals_in_turn(engines: int) -> No
             await world.until(waits(world, user - 9))
         for done in range(1, 7):  # one at a time: two engines may not overtake each other
             floor.let(1)
-            await world.until(lambda done=done: len(floor.order) == engines + done)
+            await world.until(floor.seen(engines + done))
         floor.let(engines)
         await answers(clients)
         assert floor.order[engines:] == [12, 14, 10, 13, 11, 15]
