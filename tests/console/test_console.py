@@ -40,10 +40,10 @@ def facts(page, engine):
 
 def test_a_card_shows_load_and_what_is_unknown_is_no_zero(console, visit):
     page = visit(console)
-    assert facts(page, "vllm-a").items() >= {"Running / waiting": "1 / 0", "KV cache": "41 %"}.items()
-    assert facts(page, "local")["Running / waiting"] == "2 / 0"
+    assert facts(page, "vllm-a").items() >= {"Run / wait": "1 / 0", "KV cache": "41 %"}.items()
+    assert facts(page, "local")["Run / wait"] == "2 / 0"
     assert "KV cache" not in facts(page, "local")
-    assert not {"Running / waiting", "KV cache", "Share", "Breaker"} & facts(page, "vllm-b").keys()
+    assert not {"Run / wait", "KV cache", "Share", "Breaker"} & facts(page, "vllm-b").keys()
     assert page.locator(".flag").count() == 0
 
 
@@ -54,7 +54,7 @@ def test_a_card_flags_missing_signals_and_an_open_breaker(console, visit, state)
     state.judgements = [{"local": well, "vllm-a": ill}, {"local": well | {"weight": 0.25}, "vllm-a": well}]
     page = visit(console)
     shown = facts(page, "local")
-    assert (shown["Running / waiting"], shown["Share"]) == ("2 / –", "25 %")
+    assert (shown["Run / wait"], shown["Share"]) == ("2 / –", "25 %")
     assert "Breaker" not in shown
     shown = facts(page, "vllm-a")
     assert (shown["Share"], shown["Breaker"]) == ("0 %", "half open in 1 of 2")

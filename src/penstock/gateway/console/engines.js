@@ -64,7 +64,7 @@ function card(engine) {
       "dl",
       { class: "facts" },
       ...fact("Kind", engine.kind), ...fact("For", engine.since), ...fact("In flight", engine.in_flight),
-      ...fact("Running / waiting", engine.requests), ...fact("KV cache", engine.kv), ...fact("Share", engine.weight),
+      ...fact("Run / wait", engine.requests), ...fact("KV cache", engine.kv), ...fact("Share", engine.weight),
       ...fact("Breaker", engine.breaker), ...fact("Restarts", engine.restarts), ...fact("Process", engine.pid), ...fact("Version", engine.version),
     ),
     ...[...engine.why, ...engine.flags].map((words) => el("p", { class: "flag" }, words)),
