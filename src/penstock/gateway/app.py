@@ -48,6 +48,10 @@ STEP = 32
 """Requests or connections that one step of the sweep looks at: well under a millisecond of work."""
 
 
+LEAST_SILENCE_S = 5.0
+"""No learned bound is below: the floors of policy.resilience.timeouts."""
+
+
 class App:
     """Everything a request may need, passed along instead of found."""
 
@@ -192,27 +196,24 @@ class App:
         elif not relay.first_at:
             if relay.hedge_at and now > relay.hedge_at:
                 relay.hedge(self)
-            if now - relay.sent_at > (relay.first_byte_s or timeouts.first_byte):
-                relay.expire(self._no_first_byte(relay.first_byte_s))
-        elif now - relay.heard_last > (relay.stall_s or timeouts.stall):
-            relay.expire(self._stalled(relay.stall_s))
+            self._check_silence(relay, now - relay.sent_at, first=True)
+        else:
+            self._check_silence(relay, now - relay.heard_last, first=False)
         if self.heartbeat_s and not relay.ended and now - max(relay.heard_last, relay.heard_at) > self.heartbeat_s:
             relay.heartbeat(now)
 
-    def _no_first_byte(self, learned_s: float) -> UpstreamTimeout:
-        if learned_s:
-            reason = f"The engine sent no content within {learned_s:.3g} s, many times what requests like it take."
-            return UpstreamTimeout(reason, code="engine_slow")
-        reason = f"The engine sent no content within timeouts.first_byte ({self.timeouts.first_byte:g} s)."
-        return UpstreamTimeout(reason, code="first_byte_timeout")
-
-    def _stalled(self, learned_s: float) -> UpstreamTimeout:
-        bound = (
-            f"{learned_s:.3g} s, many times what its answers pause"
-            if learned_s
-            else f"timeouts.stall ({self.timeouts.stall:g} s)"
-        )
-        return UpstreamTimeout(f"The engine sent nothing for {bound}.", code="stall_timeout")
+    def _check_silence(self, relay: Relay, silent_s: float, *, first: bool) -> None:
+        """Lets go of an engine that says nothing for too long: longer than configured, or many times longer than
+        requests like it take, where another engine may be asked instead."""
+        ceiling = self.timeouts.first_byte if first else self.timeouts.stall
+        if silent_s > ceiling:
+            relay.expire(_too_silent(ceiling, first=first))
+        elif silent_s > LEAST_SILENCE_S and relay.tries is not None:
+            limits = relay.tries.limits()
+            if silent_s > (bound := limits.first_byte_s if first else limits.stall_s):
+                did = "began no answer" if first else "paused"
+                reason = f"The engine {did} for {bound:.3g} s, many times longer than for requests like it."
+                relay.expire(UpstreamTimeout(reason, code="engine_slow" if first else "stall_timeout"))
 
     # -- draining ---------------------------------------------------------------------------------------------------
 
@@ -259,3 +260,10 @@ class App:
         """The last finished Records, newest first."""
         self.book()
         return list(itertools.islice(reversed(self._books.records), limit))
+
+
+def _too_silent(ceiling_s: float, *, first: bool) -> UpstreamTimeout:
+    if first:
+        reason = f"The engine sent no content within timeouts.first_byte ({ceiling_s:g} s)."
+        return UpstreamTimeout(reason, code="first_byte_timeout")
+    return UpstreamTimeout(f"The engine sent nothing for timeouts.stall ({ceiling_s:g} s).", code="stall_timeout")

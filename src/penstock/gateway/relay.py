@@ -73,7 +73,6 @@ class Relay:
         "extra",
         "failure",
         "first_at",
-        "first_byte_s",
         "flow",
         "head_held",
         "heard_at",
@@ -91,7 +90,6 @@ class Relay:
         "request",
         "request_id",
         "sent_at",
-        "stall_s",
         "status",
         "tries",
         "was_reused",
@@ -141,10 +139,6 @@ class Relay:
         self.queue_s = 0.0
         self.queued: Wait[RequestError | None] | None = None
         """What it waits for in the queue, while it does."""
-        self.stall_s = 0.0
-        """Bound on a silence inside the answer; 0 leaves it to the config."""
-        self.first_byte_s = 0.0
-        """Bound on the wait for content; 0 leaves it to the config."""
         self.lease: Lease | None = None
         """Its claim on the engine that it is at."""
         self.tries: Tries | None = None

@@ -11,7 +11,7 @@ from penstock.core.errors import RequestError, Unavailable
 from penstock.core.request import Request
 from penstock.gateway.ask import SOLE
 from penstock.gateway.view import RETRY_AFTER_S
-from penstock.policy.resilience.timeouts import Kind, kind_of
+from penstock.policy.resilience.timeouts import Kind, Limits, kind_of
 from penstock.policy.route.facts import Ask
 from penstock.wire.openai import Call
 
@@ -58,22 +58,22 @@ class Tries:
         self._serving = serving
         self._excluded: list[str] = []
         self._moved = False
-        self._kind: Kind | None = None
+        self._call = call
         if ask is not SOLE:
             app.retries.requested(monotonic())
-            self._kind = kind_of(ask.model, bool(call.stream), ask.prompt_tokens, call.most_output, 0)
-            relay.tries = self
             if self.repeatable:
+                relay.tries = self
                 relay.may_move = self._may_move
-                self._bound()
 
-    def _bound(self) -> None:
-        """Gives the request the time that requests like it need, where another engine could take it over."""
-        assert self._kind is not None
-        relay, app = self._relay, self._app
-        limits = app.learned.limits(self._kind)
-        relay.first_byte_s = limits.first_byte_s if limits.first_byte_s < app.timeouts.first_byte else 0.0
-        relay.stall_s = limits.stall_s if limits.stall_s < app.timeouts.stall else 0.0
+    @property
+    def kind(self) -> Kind:
+        """Requests that take about as long as this one."""
+        ask, call = self.ask, self._call
+        return kind_of(ask.model, bool(call.stream), ask.prompt_tokens, call.most_output, 0)
+
+    def limits(self) -> Limits:
+        """The time that requests like it need. Asked only of one that has waited longer than most ever do."""
+        return self._app.learned.limits(self.kind)
 
     def hedge(self) -> str | None:
         """A second engine for a request that its first is slow to answer; None when there is none, or no budget."""
@@ -95,24 +95,24 @@ class Tries:
             reason = "Every engine that serves this model has failed this request or takes no more now."
             raise Unavailable(reason, code="overloaded", retry_after_s=RETRY_AFTER_S)
         decision.seconds = monotonic() - began
-        assert self._kind is not None
-        delay_s = self._app.hedger.delay_s(self._kind, repeatable=self.repeatable)
-        self._relay.hedge_at = began + delay_s if delay_s is not None else 0.0
+        if self._app.hedger.enabled:
+            delay_s = self._app.hedger.delay_s(self.kind, repeatable=self.repeatable)
+            self._relay.hedge_at = began + delay_s if delay_s is not None else 0.0
         self._relay.decisions = [*self._relay.decisions, decision]
         return decision.engine
 
     def learn(self, failure: RequestError | None) -> None:
         """Remembers how long an attempt took, for the bounds of requests like it."""
         relay = self._relay
-        if self._kind is None or relay.left:
+        if self.ask is SOLE or relay.left:
             return
         now = monotonic()
         if relay.first_at:
             stall_s = max(relay.longest_gap_s, now - relay.heard_last if failure is not None else 0.0)
             first_s: float | None = relay.first_at - relay.sent_at
-            self._app.learned.learned(self._kind, first_s=first_s, stall_s=stall_s if relay.streaming else None)
+            self._app.learned.learned(self.kind, first_s=first_s, stall_s=stall_s if relay.streaming else None)
         elif failure is not None and failure.code == "engine_slow":
-            self._app.learned.learned(self._kind, first_s=now - relay.sent_at)
+            self._app.learned.learned(self.kind, first_s=now - relay.sent_at)
 
     def may_go_on(self, failure: RequestError) -> bool:
         """Whether another engine may be tried after a failure before the commit point."""

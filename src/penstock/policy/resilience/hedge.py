@@ -32,6 +32,10 @@ class Hedger:
         self._budget = budget
         self._learned = learned
 
+    @property
+    def enabled(self) -> bool:
+        return self._settings.enabled
+
     def delay_s(self, kind: Kind, *, repeatable: bool) -> float | None:
         """Seconds after sending when to ask `may_hedge`; None: never for this request."""
         if not self._settings.enabled or not repeatable:
