@@ -61,6 +61,7 @@ class Relay:
         "_kept_size",
         "_meter",
         "_paused",
+        "_reported",
         "_row",
         "_stream",
         "attempts",
@@ -127,6 +128,7 @@ class Relay:
         self._chunked = False
         self._json = False
         self._kept: list[bytes] | None = None
+        self._reported: Usage | None = None
         self._kept_size = 0
         self._client = client
         self.request = request
@@ -388,7 +390,9 @@ class Relay:
             self.settle_flow()
             return self._stream.usage()
         kept = self._kept
-        return openai.find_usage(kept[0] if len(kept) == 1 else b"".join(kept)) if kept else None
+        if kept and self._reported is None:
+            self._reported = openai.find_usage(kept[0] if len(kept) == 1 else b"".join(kept))
+        return self._reported
 
     @property
     def streaming(self) -> bool:
