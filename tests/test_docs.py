@@ -111,7 +111,7 @@ def codes() -> set[tuple[str, int]]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 kind = errors.Overloaded if node.func.id == "_overloaded" else classes.get(node.func.id)
                 given = [*(keyword.value for keyword in node.keywords if keyword.arg == "code"), *node.args[1:]]
-                named = [value.value for value in given if isinstance(value, ast.Constant)]
+                named = [part.value for value in given for part in ast.walk(value) if isinstance(part, ast.Constant)]
                 found |= {(code, kind.status) for code in named if kind is not None and isinstance(code, str)}
     found |= {(code, errors.Overloaded.status) for code in waiting.CODES.values()}
     return found | {(desk.Overloaded.code, desk.Overloaded.status)}
