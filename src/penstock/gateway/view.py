@@ -19,6 +19,8 @@ from penstock.policy.route.facts import Ask, Decision, EngineFacts, Lease
 from penstock.policy.route.router import Router
 from penstock.policy.route.settings import RouteSettings
 
+LONG_S = 1e6
+"""Seconds; longer than any slow start."""
 RETRY_AFTER_S = 2.0
 """How soon a client may try again when an engine is starting: the order of a restart."""
 
@@ -90,9 +92,11 @@ class FleetView:
         self._tell_router()
 
     def _note_comings(self, ready: Sequence[Endpoint], now: float) -> None:
-        """An engine that became ready starts slowly; one that is gone is forgotten."""
+        """An engine that joins others starts slowly; one that is gone is forgotten. The first ones seen have nobody to
+        compare with, and have long been warm when a worker is new."""
+        since = now if self._ready else now - LONG_S
         for endpoint in ready:
-            self.health.appeared(endpoint.name, now, endpoint.pool)
+            self.health.appeared(endpoint.name, since, endpoint.pool)
         staying = {endpoint.name for endpoint in ready}
         for endpoint in self._ready:
             if endpoint.name not in staying:
