@@ -180,3 +180,23 @@ async def test_who_waited_in_vain_joins_the_line_of_the_model_that_stands_in() -
         found = [await client.answer() for client in clients]
         assert [answer.status for answer in found] == [200] * 3
         assert [answer.json["engine"] for answer in found] == ["engine1", "engine2", "engine2"]
+
+
+@pytest.mark.parametrize("status", ["503 Service Unavailable", "429 Too Many Requests"])
+async def test_a_busy_engine_is_stood_in_for(status: str) -> None:
+    async with Stood(STAND_IN) as world:
+        busy, other = world.engines
+        busy.script, other.script = sends(response(b"{}", status=status)), sends(response(b'{"from":"b"}'))
+        answer = await world.ask(post(PATH, BODY))
+        assert (answer.status, answer.body) == (200, b'{"from":"b"}')
+        await world.quiet()
+        assert [attempt.error for attempt in world.records[-1].attempts] == ["upstream_busy", ""]
+
+
+async def test_when_the_stand_in_is_busy_too_the_client_gets_its_answer() -> None:
+    async with Stood(STAND_IN) as world:
+        for number, engine in enumerate(world.engines, 1):
+            engine.script = sends(response(b'{"from":%d}' % number, status="503 Service Unavailable"))
+        answer = await world.ask(post(PATH, BODY))
+        assert (answer.status, answer.body) == (503, b'{"from":2}')
+        await world.quiet()

@@ -117,11 +117,14 @@ async def _answer_or_stand_in(app: App, relay: Relay, request: Request, call: Ca
     """Asks for the model, then for those that stand in for it, as long as nothing has reached the client."""
     model = app.models.get(call.model or "")
     for standin in model.fallbacks if model is not None and request.path in REPEATABLE else ():
+        relay.has_standin = True
         try:
             return await _answer_within_bounds(app, relay, request, call)
         except FAILS_OVER:
             if relay.left or app.draining:
                 raise
+        relay.has_standin = False
+        relay.may_move = None
         request.body = with_model(request.body, standin)
         call.model = relay.model = standin
     return await _answer_within_bounds(app, relay, request, call)

@@ -75,6 +75,7 @@ class Relay:
         "failure",
         "first_at",
         "flow",
+        "has_standin",
         "head_held",
         "heard_at",
         "hedge_at",
@@ -136,6 +137,8 @@ class Relay:
         self.attempts: list[Attempt] = []
         self.decisions: Sequence[Decision] = ()
         """Why each try went where it did; empty where there was no choice."""
+        self.has_standin = False
+        """Another model may be asked should this one's engines fail."""
         self.may_move: Callable[[int], bool] | None = None
         """Whether an answer with this status may be dropped for another engine's."""
         self.queue_s = 0.0

@@ -64,6 +64,8 @@ class Tries:
             if self.repeatable:
                 relay.tries = self
                 relay.may_move = self._may_move
+        elif relay.has_standin:
+            relay.may_move = self._may_move
 
     @property
     def kind(self) -> Kind:
@@ -128,13 +130,13 @@ class Tries:
 
     def _may_move(self, status: int) -> bool:
         """Whether an answer with this status is dropped in favour of another engine."""
-        self._moved = (
-            status in BUSY
-            and not self._app.draining
-            and self._has_another(self._relay.engine)
-            and self._app.retries.may_retry(monotonic())
-        )
-        return self._moved
+        if status not in BUSY or self._app.draining:
+            return False
+        another = self.ask is not SOLE and self._has_another(self._relay.engine)
+        if not (another or self._relay.has_standin) or not self._app.retries.may_retry(monotonic()):
+            return False
+        self._moved = another  # without another engine, another model is asked
+        return True
 
     def _has_another(self, *besides: str) -> bool:
         app = self._app
