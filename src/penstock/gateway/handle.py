@@ -27,6 +27,7 @@ from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import RETRY_AFTER_S
 from penstock.gateway.waiting import bounded, patience
 from penstock.gateway.why import headers_of
+from penstock.policy.resilience.advice import AdviceSettings, advise
 from penstock.wire.openai import Call, read_call, with_model
 from penstock.wire.paths import check_path
 
@@ -41,6 +42,7 @@ LONGEST_MODEL = 256
 Way = Callable[["App", Relay, Request, Call], Coroutine[Wait[Any], None, RequestError | None]]
 FAILS_OVER = (NotFound, Unavailable, Overloaded, UpstreamFailed, UpstreamTimeout)
 """Errors before the commit point after which a model that stands in is asked."""
+ADVICE = AdviceSettings()
 UNKNOWN = Verdict(None)
 
 
@@ -63,6 +65,8 @@ async def handle(app: App, connection: Connection, request: Request) -> None:
             relay.failure = await _way_of(app, call)(app, relay, request, call)
     except RequestError as error:
         relay.failure = error
+        if error.retry is None:
+            _advise(app, request, error)
         relay.refuse(error)
     except Exception:
         number = relay.request_id.decode("ascii")
@@ -74,6 +78,20 @@ async def handle(app: App, connection: Connection, request: Request) -> None:
             relay.refuse(relay.failure)
     finally:
         app.close(connection, relay)
+
+
+def _advise(app: App, request: Request, error: RequestError) -> None:
+    """Tells the client's SDK whether to come again, and when: its retries come on top of ours."""
+    advice = advise(
+        ADVICE,
+        error.code,
+        chance=app.chance(),
+        wait_s=error.retry_after_s,
+        repeatable=repeatable(request),
+        spent=app.retries.left(monotonic()) < 1,
+    )
+    if advice.retry is not None:
+        error.retry, error.retry_after_s = advice.retry, advice.retry_after_s
 
 
 def _way_of(app: App, call: Call) -> Way:
