@@ -48,10 +48,6 @@ STEP = 32
 """Requests or connections that one step of the sweep looks at: well under a millisecond of work."""
 
 
-LEAST_SILENCE_S = 5.0
-"""No learned bound is below: the floors of policy.resilience.timeouts."""
-
-
 class App:
     """Everything a request may need, passed along instead of found."""
 
@@ -208,7 +204,7 @@ class App:
         ceiling = self.timeouts.first_byte if first else self.timeouts.stall
         if silent_s > ceiling:
             relay.expire(_too_silent(ceiling, first=first))
-        elif silent_s > LEAST_SILENCE_S and relay.tries is not None:
+        elif silent_s > self.learned.least_s and relay.tries is not None:
             limits = relay.tries.limits()
             if silent_s > (bound := limits.first_byte_s if first else limits.stall_s):
                 did = "began no answer" if first else "paused"

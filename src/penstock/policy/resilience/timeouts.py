@@ -85,6 +85,8 @@ class Timeouts:
         self._configured = Limits(ceilings.first_byte_s, ceilings.stall_s, ceilings.total_s)
         self._enough = min(settings.minimum, settings.samples)
         self._kinds: OrderedDict[Kind, _Learned] = OrderedDict()
+        self.least_s = min(settings.first_byte_floor, settings.stall_floor)
+        """No limit on a silence is below: who has waited less need not ask."""
 
     def learned(
         self, kind: Kind, *, first_s: float | None = None, stall_s: float | None = None, total_s: float | None = None
