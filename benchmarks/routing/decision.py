@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from penstock.core.load import Load
-from penstock.policy.route.facts import Ask, EngineFacts
+from penstock.policy.route.facts import Ask, EngineFacts, Lease
 from penstock.policy.route.policies import POLICIES
 from penstock.policy.route.prefix import prompt_chain
 from penstock.policy.route.router import Router
@@ -58,6 +58,11 @@ def _ask(prompt: bytes) -> Ask:
     return Ask("model", _chain(prompt), PROMPT_BYTES // 4, 128)
 
 
+def _end(router: Router, lease: Lease, now: float, ttft_s: float) -> None:
+    router.end(lease, now)
+    router.learn(lease, now, ttft_s=ttft_s, tpot_s=0.01, prompt_tokens=8192)
+
+
 def _summary(nanoseconds: list[int]) -> dict[str, float]:
     ordered = sorted(nanoseconds)
     return {
@@ -86,9 +91,9 @@ def measure_choose(policy: str, decisions: int = DECISIONS) -> dict[str, dict[st
         ask = _ask(texts[i % len(texts)])
         decision = router.choose(ask, i / 1e4, chances[i % 1024])
         if decision is not None:
-            leases.append(router.begin(decision.engine, ask, i / 1e4))
+            leases.append(router.begin(decision.engine, ask, i / 1e4, decision))
         if len(leases) > 4 * ENGINES:
-            router.end(leases.pop(0), i / 1e4, ttft_s=rng.random(), tpot_s=0.01, prompt_tokens=8192)
+            _end(router, leases.pop(0), i / 1e4, rng.random())
     choosing: list[int] = []
     keeping: list[int] = []
     clock = time.perf_counter_ns
@@ -103,8 +108,8 @@ def measure_choose(policy: str, decisions: int = DECISIONS) -> dict[str, dict[st
             chosen = clock()
             if decision is None:
                 raise RuntimeError("a fleet without an engine left")
-            lease = router.begin(decision.engine, ask, now)
-            router.end(leases.pop(0), now, ttft_s=0.1, tpot_s=0.01, prompt_tokens=8192)
+            lease = router.begin(decision.engine, ask, now, decision)
+            _end(router, leases.pop(0), now, 0.1)
             kept = clock()
             leases.append(lease)
             choosing.append(chosen - start)

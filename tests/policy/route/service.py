@@ -96,7 +96,8 @@ class Service:
 
     def done(self, name: str, lease: Lease, now: float) -> None:
         self.servers[name].running -= 1
-        self.router.end(lease, now, ttft_s=0.1, prompt_tokens=lease.ask.prompt_tokens)
+        self.router.end(lease, now)
+        self.router.learn(lease, now, ttft_s=0.1, prompt_tokens=lease.ask.prompt_tokens)
         self.launch(name, now)
 
     def launch(self, name: str, now: float) -> None:

@@ -25,7 +25,8 @@ def lived(policy: str, fleet: list[EngineFacts], history: list[tuple[str, Ask, b
     for index, (name, ask, ended) in enumerate(history):
         lease = router.begin(name, ask, index * 0.1)
         if ended:
-            router.end(lease, index * 0.1 + 0.05, ttft_s=0.01 * index, tpot_s=0.001, prompt_tokens=ask.prompt_tokens)
+            router.end(lease, index * 0.1 + 0.05)
+            router.learn(lease, index * 0.1 + 0.05, ttft_s=0.01 * index, tpot_s=0.001, prompt_tokens=ask.prompt_tokens)
     return router
 
 

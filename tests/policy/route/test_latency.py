@@ -80,7 +80,8 @@ def test_the_policy_prefers_the_engine_that_was_quick() -> None:
         now = index * 0.1
         for name, ttft in (("quick", 0.1), ("slow", 0.5)):
             lease = router.begin(name, ask, now)
-            router.end(lease, now + 0.05, ttft_s=ttft + rng.uniform(0, 0.02), tpot_s=ttft / 10, prompt_tokens=500)
+            router.end(lease, now + 0.05)
+            router.learn(lease, now + 0.05, ttft_s=ttft + rng.uniform(0, 0.02), tpot_s=ttft / 10, prompt_tokens=500)
     decision = router.choose(ask, 20.0, 0.0)
     assert decision is not None
     assert decision.engine == "quick"

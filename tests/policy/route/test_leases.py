@@ -31,7 +31,10 @@ def test_leases_return(steps: list[tuple[str, object, object]]) -> None:
             leases.append(router.begin(what, more, now))
         elif kind == "end" and leases:
             assert isinstance(what, int)
-            router.end(leases[what % len(leases)], now, ttft_s=0.1, ok=bool(more))
+            lease = leases[what % len(leases)]
+            router.end(lease, now)
+            if more:
+                router.learn(lease, now, ttft_s=0.1)
         elif kind == "update":
             assert isinstance(what, frozenset)
             router.update([engine(name) for name in sorted(what)])

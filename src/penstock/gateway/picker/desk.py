@@ -132,15 +132,16 @@ class Desk:
         """The request is over; a second time does nothing."""
         if lease.ended:
             return
-        self._router.end(
-            lease,
-            now,
-            ttft_s=verdict.ttft_s,
-            tpot_s=verdict.tpot_s,
-            prompt_tokens=usage.input_tokens,
-            cached_tokens=usage.cached_tokens,
-            ok=verdict.ok is True,
-        )
+        self._router.end(lease, now)
+        if verdict.ok:
+            self._router.learn(
+                lease,
+                now,
+                ttft_s=verdict.ttft_s,
+                tpot_s=verdict.tpot_s,
+                prompt_tokens=usage.input_tokens,
+                cached_tokens=usage.cached_tokens,
+            )
         self._health.observed(lease.engine, now, verdict.ok, verdict.code, verdict.ttft_s, lease.since)
         if self._health.version != self._judged:
             self._weigh(now)

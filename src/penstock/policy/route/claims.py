@@ -27,7 +27,8 @@ class Claims:
         self.tokens += lease.tokens
         model = lease.ask.model
         self.models[model] = self.models.get(model, 0) + 1
-        self._note(now)
+        self._at.append(now)
+        self._after.append(self.requests)
 
     def give(self, lease: Lease, now: float) -> None:
         """Counts a lease no more. The caller sees to it that this happens once."""
@@ -39,7 +40,8 @@ class Claims:
             self.models[model] = left
         else:
             del self.models[model]
-        self._note(now)
+        self._at.append(now)
+        self._after.append(self.requests)
 
     def at(self, when: float) -> int:
         """Requests in flight at `when`; the oldest known count when that is longer ago than memory."""
@@ -47,7 +49,3 @@ class Claims:
         if index:
             return self._after[index - 1]
         return self._after[0] if len(self._at) == _REMEMBERED else 0
-
-    def _note(self, now: float) -> None:
-        self._at.append(now)
-        self._after.append(self.requests)

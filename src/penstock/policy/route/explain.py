@@ -1,5 +1,6 @@
 """A decision, written out for people."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from penstock.policy.route.facts import Decision, Scored
@@ -12,7 +13,7 @@ class Snapshot(NamedTuple):
     """What a decision keeps. Making it copies arrays; working it out waits until somebody asks."""
 
     view: View
-    excluded: frozenset[str]
+    excluded: Collection[str]
     full: int
     own: list[int]
     own_tokens: list[int]

@@ -66,14 +66,20 @@ class Decision(msgspec.Struct):
 
     engine: str
     policy: str
-    reason: str
-    """One line: which rule decided, with its numbers."""
+    rule: str
+    """Which rule decided, with places for its numbers."""
+    numbers: tuple[object, ...] = ()
     matched_tokens: int = 0
     candidates: int = 0
     seconds: float = 0.0
     """What deciding took; filled in by the caller, who has a clock."""
     snapshot: object = None
     """What `Router.explain` needs; private to the router."""
+
+    @property
+    def reason(self) -> str:
+        """One line: which rule decided, with its numbers. Written out only when somebody reads it."""
+        return self.rule % self.numbers
 
 
 class Lease(msgspec.Struct):

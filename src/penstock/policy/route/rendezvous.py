@@ -14,4 +14,5 @@ def key_of(name: str) -> int:
 
 def preferred(key: int, seeds: Sequence[int], slots: Sequence[int]) -> int:
     """The slot that `key` prefers among `slots`; `seeds` are the members' keys by slot."""
-    return max(slots, key=lambda slot: (key ^ seeds[slot]) * _ODD & _MASK)
+    ranks = [(key ^ seeds[slot]) * _ODD & _MASK for slot in slots]
+    return slots[ranks.index(max(ranks))]

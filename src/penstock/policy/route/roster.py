@@ -13,10 +13,12 @@ from penstock.policy.route.standing import NEVER, Standing
 class Group:
     """Engines that may serve the same kind of request."""
 
-    __slots__ = ("loads_of", "mask", "slots", "turn")
+    __slots__ = ("adapter", "loads_of", "mask", "slots", "turn")
 
-    def __init__(self, slots: list[int], turn: int) -> None:
+    def __init__(self, slots: list[int], turn: int, *, adapter: bool) -> None:
         self.slots = slots
+        self.adapter = adapter
+        """What they are asked for is a LoRA adapter."""
         self.mask = sum(1 << slot for slot in slots)
         self.loads_of: Callable[[Sequence[float]], Sequence[float]] = (
             itemgetter(*slots) if len(slots) > 1 else lambda loads: [loads[slot] for slot in slots]
@@ -33,7 +35,8 @@ class Roster:
         self._settings = settings
         self._claims: dict[str, Claims] = {}
         self._groups: dict[tuple[str, str, str], Group] = {}
-        self._recheck = NEVER
+        self.recheck = NEVER
+        """When to call `refresh` next: readings age."""
         self.slot_of: dict[str, int] = {}
         self.standings: list[Standing | None] = []
         self.loads: list[float] = []
@@ -67,7 +70,7 @@ class Roster:
                 standing.renew(facts)
             else:
                 self._seat(facts, gone)
-        renewed = {key: Group(self._members(*key), group.turn) for key, group in self._groups.items()}
+        renewed = {key: self._group(key, group.turn) for key, group in self._groups.items()}
         self._groups = {key: group for key, group in renewed.items() if group.slots}
         self.refresh(now)
         return gone
@@ -117,12 +120,7 @@ class Roster:
             if standing.facts.weight < 1.0:
                 self.light |= bit
             self.count(slot)
-        self._recheck = recheck
-
-    def age(self, now: float) -> None:
-        """Weighs the readings anew if they have aged since the last time."""
-        if now >= self._recheck:
-            self.refresh(now)
+        self.recheck = recheck
 
     def count(self, slot: int) -> None:
         """Brings the arrays up to date after a claim was taken or given."""
@@ -142,10 +140,15 @@ class Roster:
         key = (ask.model, ask.pool, ask.leg)
         found = self._groups.get(key)
         if found is None:
-            found = Group(self._members(*key), 0)
+            found = self._group(key, 0)
             if found.slots:
                 self._groups[key] = found
         return found
+
+    def _group(self, key: tuple[str, str, str], turn: int) -> Group:
+        slots = self._members(*key)
+        first = self.standings[slots[0]] if slots else None
+        return Group(slots, turn, adapter=first is not None and key[0] in first.facts.adapters)
 
     def _members(self, model: str, pool: str, leg: str) -> list[int]:
         ask = Ask(model=model, pool=pool, leg=leg)

@@ -49,86 +49,86 @@ class Router:
         """The engine for `ask`; None when none is left. `chance` in [0, 1) breaks ties."""
         roster = self._roster
         self._now = now
-        roster.age(now)
+        if now >= roster.recheck:
+            roster.refresh(now)
         group = roster.group(ask)
         mask = group.mask & ~roster.full
         if excluded:
             mask &= ~roster.bits(excluded)
         if not mask:
             return None
-        slots = group.slots if mask == group.mask else members(mask)
-        view = self._view(ask, now, chance, mask, slots)
+        loads = roster.loads.copy()
+        view = View(ask, now, chance, mask, group.slots, loads)
+        if mask == group.mask:
+            view.values = group.loads_of(loads)
+        else:
+            view.slots = members(mask)
+            view.values = [loads[slot] for slot in view.slots]
+        view.adapter = group.adapter
         view.turn = group.turn
         group.turn += 1
-        if slots is group.slots:
-            view.values = group.loads_of(view.loads)
-        else:
-            view.values = [view.loads[slot] for slot in slots]
-        slot, reason = self._policy(view) if len(slots) > 1 else (slots[0], "only engine")
-        depth = view.depth(slot) if view.masks else 0
+        view.standings = standings = roster.standings.copy()
+        view.masks = masks = self._index.lookup(ask.chain) if ask.chain else ()
+        view.seeds, view.pressed, view.queued, view.light = roster.seeds, roster.pressed, roster.queued, roster.light
+        view.settings, view.index, view.predictor = self._settings, self._index, self._predictor
+        slot, rule, numbers = self._policy(view) if len(view.slots) > 1 else (view.slots[0], "only engine", ())
+        standing = standings[slot]
+        assert standing is not None  # candidates are present
         return Decision(
-            view.standing(slot).facts.name,
+            standing.facts.name,
             self._settings.policy,
-            reason,
-            matched_tokens=view.tokens(depth) if depth else 0,
-            candidates=len(slots),
-            snapshot=Snapshot(view, frozenset(excluded), roster.full, roster.own.copy(), roster.own_tokens.copy()),
+            rule,
+            numbers,
+            view.tokens(view.depth(slot)) if masks else 0,
+            len(view.slots),
+            0.0,
+            Snapshot(view, excluded, roster.full, roster.own.copy(), roster.own_tokens.copy()),
         )
 
-    def _view(self, ask: Ask, now: float, chance: float, mask: int, slots: Sequence[int]) -> View:
-        roster = self._roster
-        view = View()
-        view.ask = ask
-        view.now = now
-        view.chance = chance
-        view.mask = mask
-        view.slots = slots
-        view.loads = roster.loads.copy()
-        view.seeds = roster.seeds
-        view.standings = roster.standings.copy()
-        view.masks = self._index.lookup(ask.chain)
-        view.pressed = roster.pressed
-        view.queued = roster.queued
-        view.light = roster.light
-        view.settings = self._settings
-        view.index = self._index
-        view.predictor = self._predictor
-        return view
+    def begin(self, engine: str, ask: Ask, now: float, decision: Decision | None = None) -> Lease:
+        """Counts the request as in flight on `engine` and notes that its prompt will be cached there.
 
-    def begin(self, engine: str, ask: Ask, now: float) -> Lease:
-        """Counts the request as in flight on `engine` and notes that its prompt will be cached there."""
+        `decision`: the one that chose the engine just now, which saves looking the prompt up again.
+        """
         roster = self._roster
         slot = roster.slot_of.get(engine)
-        claims = roster.claims(engine)
         standing = roster.standings[slot] if slot is not None else None
         if slot is None or standing is None:
             lease = Lease(engine, ask.prompt_tokens + ask.output_tokens, ask, now)
-            claims.take(lease, now)
+            roster.claims(engine).take(lease, now)
             return lease
-        cached = self._cached(slot, ask)
+        cached = 0
+        if ask.chain:
+            cached = decision.matched_tokens if decision is not None else self._cached(slot, ask)
         queue = standing.queue
-        lease = Lease(
-            engine,
-            max(0, ask.prompt_tokens - cached) + ask.output_tokens,
-            ask,
-            now,
-            matched_tokens=cached,
-            queue=queue,
-            batch=max(0.0, standing.requests() - queue),
-        )
-        claims.take(lease, now)
+        batch = standing.claims.requests + standing.others - queue
+        fresh = ask.prompt_tokens - cached
+        tokens = (fresh if fresh > 0 else 0) + ask.output_tokens
+        lease = Lease(engine, tokens, ask, now, False, cached, queue, batch if batch > 0.0 else 0.0)
+        standing.claims.take(lease, now)
         roster.count(slot)
         if ask.chain:
             self._index.note(1 << slot, ask.chain, standing.capacity())
         return lease
 
     def _cached(self, slot: int, ask: Ask) -> int:
-        if not ask.chain:
-            return 0
         depth, _ = longest(self._index.lookup(ask.chain), 1 << slot)
         return min(ask.prompt_tokens, int(self._index.tokens(depth)))
 
-    def end(
+    def end(self, lease: Lease, now: float) -> None:
+        """Returns the lease; a second time does nothing."""
+        if lease.ended:
+            return
+        lease.ended = True
+        roster = self._roster
+        slot = roster.slot_of.get(lease.engine)
+        roster.claims(lease.engine).give(lease, now)
+        if slot is None:
+            roster.tidy(lease.engine)
+        else:
+            roster.count(slot)
+
+    def learn(
         self,
         lease: Lease,
         now: float,
@@ -137,20 +137,9 @@ class Router:
         tpot_s: float | None = None,
         prompt_tokens: int = 0,
         cached_tokens: int = 0,
-        ok: bool = True,
     ) -> None:
-        """Returns the lease and learns from it; a second time does nothing. Token counts of 0 were not reported."""
-        if lease.ended:
-            return
-        lease.ended = True
-        roster = self._roster
-        roster.claims(lease.engine).give(lease, now)
-        slot = roster.slot_of.get(lease.engine)
-        if slot is None:
-            roster.tidy(lease.engine)
-            return
-        roster.count(slot)
-        if ok:
+        """Learns from a request that was answered well, any time after it ended. Counts of 0 were not reported."""
+        if lease.engine in self._roster.slot_of:
             self._index.learn(len(lease.ask.chain), prompt_tokens)
             self._predictor.learn(lease, now, ttft_s, tpot_s, prompt_tokens, cached_tokens)
 

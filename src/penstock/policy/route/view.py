@@ -18,16 +18,18 @@ _DENSE = 4
 
 
 class Pick(NamedTuple):
-    """The slot chosen, and the rule that chose it."""
+    """The slot chosen, and the rule that chose it, with places for its numbers."""
 
     slot: int
-    reason: str
+    rule: str
+    numbers: tuple[object, ...] = ()
 
 
 class View:
     """One request and its candidates, by slot. `loads` and the other arrays also hold slots that are no candidates."""
 
     __slots__ = (
+        "adapter",
         "ask",
         "chance",
         "index",
@@ -57,6 +59,8 @@ class View:
     """Their loads, in that order."""
     mask: int
     """The candidates as bits."""
+    adapter: bool
+    """The request names a LoRA adapter."""
     loads: Sequence[float]
     seeds: Sequence[int]
     standings: Sequence[Standing | None]
@@ -68,6 +72,14 @@ class View:
     settings: RouteSettings
     index: PrefixIndex
     predictor: Predictor
+
+    def __init__(self, ask: Ask, now: float, chance: float, mask: int, slots: Sequence[int], loads: Sequence[float]):
+        self.ask = ask
+        self.now = now
+        self.chance = chance
+        self.mask = mask
+        self.slots = slots
+        self.loads = loads
 
     def standing(self, slot: int) -> Standing:
         """The engine in `slot`; only asked for candidates."""
@@ -83,7 +95,9 @@ class View:
     def bound(self, least: float) -> float:
         """Greatest load that is still near `least`. A negative priority sees half the window per step down."""
         settings = self.settings
-        width = max(least * (settings.window_relative - 1.0), settings.window_slack)
+        width = least * (settings.window_relative - 1.0)
+        if width < settings.window_slack:
+            width = settings.window_slack
         if self.ask.priority < 0:
             width /= 1 << min(-self.ask.priority, 16)
         return least + width
@@ -106,10 +120,6 @@ class View:
     def rendezvous(self, key: int, slots: Sequence[int]) -> int:
         """The engine that `key` prefers among `slots`: the same in every process, whatever else comes or goes."""
         return preferred(key, self.seeds, slots)
-
-    def wants_adapter(self) -> bool:
-        """The request names a LoRA adapter."""
-        return self.ask.model in self.standing(self.slots[0]).facts.adapters
 
     def depth(self, slot: int) -> int:
         """Entries of the chain that the engine has."""

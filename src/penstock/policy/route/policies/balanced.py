@@ -12,6 +12,9 @@ _TIE = 0.25
 """Loads this close, in requests, are equal: the prompt's own engine decides, so workers that share nothing agree."""
 _SPREAD = 0xD6E8FEB86659FD93
 """Odd: spreads a 32-bit hash over 64 bits."""
+PREFIX = "prefix %d tokens on %d of %d engines within load %.2f (least %.2f)"
+SESSION = "session's own of %d engines within load %.2f"
+NO_PREFIX = "no prefix: least load %.2f of %d engines within %.2f"
 
 
 def balanced(view: View) -> Pick:
@@ -20,36 +23,33 @@ def balanced(view: View) -> Pick:
     A prefix that everybody wants fills its engine's window; the next request for it then goes to the least loaded,
     which has learnt it from then on. So a hot prefix spreads as far as its traffic needs and no further.
     """
-    least = view.least()
+    values = view.values
+    least = min(values)
     bound = view.bound(least)
-    near = _near(view, bound)
-    window = view.mask if len(near) == len(view.slots) else bits(near)
-    depth, holders = longest(view.masks, window & ~view.pressed)
-    if holders:
-        slots = members(holders)
-        return Pick(
-            view.lightest(slots),
-            f"prefix {view.tokens(depth)} tokens on {len(slots)} of {len(near)} engines"
-            f" within load {bound:.2f} (least {least:.2f})",
-        )
+    near: Sequence[int] = view.slots if max(values) <= bound else list(compress(view.slots, map(bound.__ge__, values)))
+    if view.adapter:
+        near = residents(view, near) or near
+    if view.masks:
+        window = view.mask if len(near) == len(view.slots) else bits(near)
+        depth, holders = longest(view.masks, window & ~view.pressed)
+        if holders:
+            slots = members(holders)
+            numbers = view.tokens(depth), len(slots), len(near), bound, least
+            return Pick(view.lightest(slots), PREFIX, numbers)
     return _no_prefix(view, near, bound)
 
 
-def _near(view: View, bound: float) -> Sequence[int]:
-    """Engines inside the window; of those, the ones where the request's adapter is in use, if any."""
-    near = list(compress(view.slots, map(bound.__ge__, view.values)))
-    return residents(view, near) or near
-
-
 def _no_prefix(view: View, near: Sequence[int], bound: float) -> Pick:
-    pressed = view.pressed
+    ask, loads, pressed = view.ask, view.loads, view.pressed
     calm = ([slot for slot in near if not pressed >> slot & 1] if pressed else near) or near
-    if view.ask.session:
-        slot = view.rendezvous(key_of(view.ask.session), calm)
-        return Pick(slot, f"session's own of {len(calm)} engines within load {bound:.2f}")
-    loads = view.loads
-    least = min([loads[slot] for slot in calm])
-    ties = [slot for slot in calm if loads[slot] <= least + _TIE]
-    chain = view.ask.chain
-    slot = view.rendezvous(chain[0] * _SPREAD, ties) if chain and len(ties) > 1 else view.any_of(ties)
-    return Pick(slot, f"no prefix: least load {loads[slot]:.2f} of {len(calm)} engines within {bound:.2f}")
+    if ask.session:
+        return Pick(view.rendezvous(key_of(ask.session), calm), SESSION, (len(calm), bound))
+    tied = min([loads[slot] for slot in calm]) + _TIE
+    ties = [slot for slot in calm if loads[slot] <= tied]
+    if len(ties) == 1:
+        slot = ties[0]
+    elif ask.chain:
+        slot = view.rendezvous(ask.chain[0] * _SPREAD, ties)
+    else:
+        slot = view.any_of(ties)
+    return Pick(slot, NO_PREFIX, (loads[slot], len(calm), bound))
