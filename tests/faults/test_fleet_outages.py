@@ -19,6 +19,7 @@ from penstock.config.routing import Resilience
 from penstock.config.schema import Admin
 from penstock.core.clock import monotonic
 from penstock.core.record import Record
+from penstock.gateway.lessons import Lessons
 from penstock.policy.resilience.timeouts import Ceilings, Timeouts, TimeoutSettings
 from tests.faults.fleet import Engine, fleet, reached, started
 from tests.faults.world import Gateway, gateway, timeouts, until
@@ -167,6 +168,7 @@ async def under_load(log: Path) -> AsyncIterator[Outage]:
         async with gateway(*urls, **settings) as gate:
             quick = TimeoutSettings(minimum=20, first_byte_floor=LEAST_LEARNED_S, stall_floor=LEAST_LEARNED_S)
             gate.app.learned = Timeouts(quick, Ceilings(15.0, 15.0, 60.0))
+            gate.app.lessons = Lessons(gate.app.fleet, gate.app.learned)
             load = Load(gate)
             outage = Outage(load, engines, log)
             async with load.running():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from penstock.core.errors import BadRequest
 from penstock.core.request import Request
-from penstock.wire.heads import HOP_BY_HOP, ONCE, READ_OF_REQUEST, upstream_head, valid_request_id, without
+from penstock.wire.heads import HOP_BY_HOP, ONCE, READ_OF_REQUEST, framed, upstream_head, valid_request_id, without
 from penstock.wire.request_head import LINES, HeadReader, Template
 
 NAME = st.sampled_from(
@@ -70,9 +70,43 @@ def test_a_template_means_what_reading_in_full_means(head: bytes, other: bytes, 
         return
     again = head.replace(b"Length: 5\r\n", b"Length: " + length.encode() + b"\r\n")
     for candidate in (head, again, other):
-        request = Request(0.0)
-        if template.read(candidate, request):
-            assert fields(request) == fields(read(candidate))
+        data = candidate + b"x" * 30
+        found = template.read(data, 0.0, 1000)
+        if found is None:
+            continue
+        request, end = found
+        plain = read(candidate)
+        size = int(plain.special.get(b"content-length", b"0"))
+        assert (end, request.body, request.bytes_in) == (len(candidate) + size, b"x" * size, size)
+        assert request.special.keys() == plain.special.keys()
+        request.special = {**request.special, **{n: v for n, v in plain.special.items() if n == b"content-length"}}
+        assert fields(request) == fields(plain)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n1234",
+        b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\n12345678901",
+        b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 9",
+        b"POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n12345",
+        b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nX: y\r\n\r\n12345",
+    ],
+    ids=["body not whole", "body too long", "head not whole", "another target", "another header"],
+)
+def test_a_template_takes_whole_requests_like_its_own_alone(data: bytes) -> None:
+    head = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n"
+    template = Template(head, read(head))
+    assert template.read(head + b"12GET", 0.0, 10) is not None
+    assert template.read(data, 0.0, 10) is None
+    assert template.fits(head.replace(b": 2", b": 345"))
+
+
+def test_noted_headers_go_on_and_are_known() -> None:
+    reader = HeadReader(frozenset({b"x-session-id"}))
+    request = read(b"GET / HTTP/1.1\r\nHost: h\r\nX-Session-Id: a\r\nx-session-id: b\r\n\r\n", reader)
+    assert request.headers == [b"X-Session-Id: a", b"x-session-id: b"]
+    assert request.special[b"x-session-id"] == b"a"
 
 
 def test_memory_is_bounded_and_holds_no_credentials() -> None:
@@ -101,10 +135,10 @@ def test_the_head_that_goes_upstream() -> None:
     request.body = b"{}"
 
     def head(authorization: bytes | None) -> bytes:
-        return upstream_head(request, host=b"e:1", base=b"/base", authorization=authorization, request_id=b"id")
+        return framed(upstream_head(request, host=b"e:1", base=b"/base", authorization=authorization), request, b"id")
 
     start = b"POST /base/v1/a?b HTTP/1.1\r\nhost: e:1\r\nX-A:1\r\n"
-    end = b"content-length: 2\r\nx-request-id: id\r\n\r\n"
+    end = b"content-length: 2\r\nx-request-id: id\r\n\r\n{}"
     assert head(None) == start + b"Authorization: Bearer own\r\n" + end
     assert head(b"Bearer engine") == start + b"authorization: Bearer engine\r\n" + end
     assert head(b"") == start + end

@@ -16,7 +16,7 @@ from penstock.core.request import Headers, Request
 class ResponseHead:
     """Status and end-to-end headers of an answer; framing is the gateway's business."""
 
-    __slots__ = ("bodyless", "content_length", "headers", "opaque", "sse", "status")
+    __slots__ = ("bodyless", "content_length", "headers", "lines", "opaque", "sse", "status")
 
     def __init__(
         self,
@@ -38,6 +38,16 @@ class ResponseHead:
         """The body is encoded (gzip, br): it is passed, never looked into."""
         self.bodyless = bodyless
         """No body follows, whatever the declared length: HEAD, 204, 304."""
+        self.lines: bytes | None = None
+        """Status line and headers as the gateway sends them, once it has written them out."""
+
+    def of_length(self, content_length: int) -> ResponseHead:
+        """The same head of a body of another length."""
+        head = ResponseHead(
+            self.status, self.headers, content_length=content_length, opaque=self.opaque, bodyless=self.bodyless
+        )
+        head.lines = self.lines
+        return head
 
 
 class Flow:

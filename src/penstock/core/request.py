@@ -20,6 +20,7 @@ class Request:
         "method",
         "path",
         "received",
+        "sent",
         "special",
         "target",
     )
@@ -41,3 +42,5 @@ class Request:
         self.headers: Headers = []
         self.special: dict[bytes, bytes] = {}
         """Headers the gateway itself reads or replaces, by lower-case name."""
+        self.sent: dict[object, bytes] | None = None
+        """What its head becomes, by engine: shared by requests whose heads are the same. None: it shares nothing."""

@@ -13,13 +13,16 @@ from penstock.config.schema import Config
 from penstock.core.clock import monotonic, wall
 from penstock.core.endpoint import Endpoint
 from penstock.core.engine import Engine
-from penstock.core.errors import UpstreamTimeout
+from penstock.core.errors import RequestError, UpstreamTimeout
 from penstock.core.record import Record
 from penstock.core.request import Request
 from penstock.engines.http import HttpEngine
+from penstock.gateway.ask import AskReader
 from penstock.gateway.books import Books
 from penstock.gateway.keys import Keys
+from penstock.gateway.lessons import Lessons
 from penstock.gateway.relay import Relay
+from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import FleetView, health_settings
 from penstock.gateway.waiting import Waiting
 from penstock.policy.resilience.bulkhead import Bulkheads, BulkheadSettings
@@ -27,10 +30,11 @@ from penstock.policy.resilience.health import Health
 from penstock.policy.resilience.hedge import Hedger, HedgeSettings
 from penstock.policy.resilience.retry import RetryBudget, RetrySettings
 from penstock.policy.resilience.timeouts import Ceilings, Timeouts, TimeoutSettings
-from penstock.policy.route.facts import Decision
+from penstock.policy.route.facts import Decision, Lease
 from penstock.telemetry.accesslog import RecordSink
 from penstock.telemetry.meter import Meter
 from penstock.wire.heads import valid_request_id
+from penstock.wire.openai import NO_CALL
 from penstock.wire.request_head import HeadReader
 
 if TYPE_CHECKING:
@@ -58,7 +62,8 @@ class App:
         self.meter = meter
         self.log = log
         self.keys = Keys(config.auth.keys)
-        self.heads = HeadReader()
+        self.asks = AskReader(config.routing)
+        self.heads = HeadReader(self.asks.noted)
         self.routing = config.routing
         self.attempts = config.resilience.attempts
         self.retries = RetryBudget(RetrySettings(ratio=config.resilience.retry_ratio))
@@ -74,6 +79,9 @@ class App:
             TimeoutSettings(adaptive=config.resilience.adaptive_timeouts),
             Ceilings(self.timeouts.first_byte, self.timeouts.stall, self.timeouts.total),
         )
+        self.lessons = Lessons(self.fleet, self.learned)
+        self.routed = 0
+        """Requests that had a choice and have not earned their share of a retry yet."""
         self.hedger = Hedger(HedgeSettings(enabled=config.resilience.hedge), self.retries, self.learned)
         self._books = Books(meter, log, config.admin.records, self.fleet.known_model)
         self._ended: list[Relay] = []
@@ -128,6 +136,7 @@ class App:
         """Ends a request: it will be booked, and its connection goes on to the next."""
         now = relay.ended_at = monotonic()
         relay.request.body = b""  # its size is known; booking needs no more
+        relay.call = NO_CALL
         del self.running[relay]
         self._ended.append(relay)
         if len(self._ended) >= MOST_UNBOOKED:
@@ -137,7 +146,25 @@ class App:
     def book(self) -> None:
         """Closes the Records of requests that have ended."""
         ended, self._ended = self._ended, []
-        self._books.enter(ended, wall() - monotonic())
+        if ended:
+            self.lessons.take(ended)
+            self._books.enter(ended, wall() - monotonic())
+
+    def judge(self, relay: Relay, lease: Lease, verdict: Verdict, failure: RequestError | None) -> None:
+        """Learns at once from an attempt, after what ended before it."""
+        self.book()
+        self.lessons.at_once(relay, lease, verdict, failure)
+
+    def may_retry(self) -> bool:
+        """Whether one more attempt may be sent now. A yes is counted: ask only when it will be sent."""
+        return self.budget(monotonic()).may_retry(monotonic())
+
+    def budget(self, now: float) -> RetryBudget:
+        """The budget of retries, with what the requests so far have earned."""
+        if self.routed:
+            self.retries.requested(now, self.routed)
+            self.routed = 0
+        return self.retries
 
     # -- time -------------------------------------------------------------------------------------------------------
 
@@ -154,6 +181,7 @@ class App:
         self.log.flush()
         self._show_load()
         self.fleet.weigh(now)
+        self.budget(now)
         self.waiting.sweep(now)
         whole = now - self._counted_at >= COUNT_S
         if whole:
@@ -204,7 +232,7 @@ class App:
         ceiling = self.timeouts.first_byte if first else self.timeouts.stall
         if silent_s > ceiling:
             relay.expire(_too_silent(ceiling, first=first))
-        elif silent_s > self.learned.least_s and relay.tries is not None:
+        elif silent_s > self.learned.least_s and relay.tries is not None and relay.tries.repeatable:
             limits = relay.tries.limits()
             if silent_s > (bound := limits.first_byte_s if first else limits.stall_s):
                 did = "began no answer" if first else "paused"

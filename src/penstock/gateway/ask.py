@@ -5,51 +5,42 @@ from penstock.core.request import Request
 from penstock.policy.route.facts import Ask
 from penstock.policy.route.prefix import prompt_chain
 from penstock.wire.openai import BYTES_PER_TOKEN, Call
-from penstock.wire.prompt import prompt_of
+from penstock.wire.prompt import has_prompt, prompt_from
 
 SOLE = Ask("")
 """Stands for every request that has no choice: nothing of it is read."""
 USUAL_OUTPUT = 256
 """Tokens an answer is taken to have when the client sets no bound."""
+PATIENCE = b"x-stainless-read-timeout"
+"""Header in which OpenAI's SDKs tell how long they will wait."""
 
 
-def ask_of(request: Request, call: Call, routing: Routing) -> Ask:
-    """The Ask of a request that several engines could answer."""
-    model = call.model or ""
-    prompt = prompt_of(request.path, request.body)
-    lines = Lines(request)
-    return Ask(
-        model,
-        prompt_chain(prompt, routing.block_bytes, model),
-        len(prompt) // BYTES_PER_TOKEN,
-        min(call.most_output or USUAL_OUTPUT, 4 * USUAL_OUTPUT),
-        lines.get(routing.session_header).decode("latin-1"),
-        whole_number(lines.get(routing.priority_header)),
-    )
+class AskReader:
+    """Makes the Ask of a request that several engines could answer."""
 
+    def __init__(self, routing: Routing) -> None:
+        self._block_bytes = routing.block_bytes
+        self._session = routing.session_header.lower().encode()
+        self._priority = routing.priority_header.lower().encode()
+        self.noted = frozenset({self._session, self._priority, PATIENCE})
+        """Headers it wants noted in `request.special`."""
 
-def header(request: Request, name: str) -> bytes:
-    """The value of a header that goes on to the engine; b"" where there is none."""
-    return Lines(request).get(name)
-
-
-class Lines:
-    """The end-to-end headers of a request, to look a few of them up: one search each instead of a walk."""
-
-    __slots__ = ("_lower", "_text")
-
-    def __init__(self, request: Request) -> None:
-        self._text = b"\n%b\n" % b"\n".join(request.headers)
-        self._lower = self._text.lower()
-
-    def get(self, name: str) -> bytes:
-        """The value of the first header called `name`; b"" where there is none."""
-        wanted = b"\n%b:" % name.lower().encode()
-        at = self._lower.find(wanted)
-        if at < 0:
-            return b""
-        at += len(wanted)
-        return self._text[at : self._text.index(b"\n", at)].strip(b" \t")
+    def read(self, request: Request, call: Call) -> Ask:
+        """What `request`, whose fields are `call`, asks for."""
+        model = call.model or ""
+        prompt = prompt_from(call) if has_prompt(request.path) else b""
+        size, most = len(prompt), call.most_output
+        special = request.special
+        session = special.get(self._session)
+        priority = special.get(self._priority)
+        return Ask(
+            model,
+            prompt_chain(prompt, self._block_bytes, model) if size >= self._block_bytes else (),
+            size // BYTES_PER_TOKEN,
+            min(most, 4 * USUAL_OUTPUT) if most else USUAL_OUTPUT,
+            session.decode("latin-1") if session else "",
+            whole_number(priority) if priority else 0,
+        )
 
 
 def whole_number(value: bytes) -> int:

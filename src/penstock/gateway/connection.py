@@ -29,7 +29,7 @@ from penstock.gateway.handle import handle
 from penstock.gateway.life import Life
 from penstock.gateway.relay import Relay
 from penstock.wire.heads import without
-from penstock.wire.request_head import Template
+from penstock.wire.request_head import LONGEST_LENGTH, Template
 
 if TYPE_CHECKING:
     from penstock.gateway.app import App
@@ -38,9 +38,9 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_S = 2.0
 """How long a refused client may go on sending before its connection is closed: closing at once would reset the
 connection and could destroy the answer on its way (RFC 9112, 9.6)."""
-LONGEST_LENGTH = 18
-"""Digits of a Content-Length that are read."""
 LONGEST_TEMPLATE = 4096
+MOST_STRANGERS = 3
+"""Heads unlike the template after which a connection gets no other."""
 UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 """Headers whose requests are always looked at in full."""
 LAST_CALL_S = 0.5
@@ -89,6 +89,7 @@ class Connection(asyncio.Protocol):
         "_head",
         "_head_since",
         "_left",
+        "_model",
         "_parser",
         "_queue",
         "_reading",
@@ -125,10 +126,12 @@ class Connection(asyncio.Protocol):
         """When a connection that is being closed is dropped, whatever its client does; 0 before."""
         self._full_since = 0.0
         """Since when the client takes no bytes; 0 while it does."""
+        self._model = b""
+        """A head that becomes the template when the parser has found its request valid."""
         self._template: Template | None = None
         """The last head, in case the next one repeats it."""
         self._strangers = 0
-        """Heads that did not; after a few no template is kept."""
+        """Heads that did not."""
         self.send: Callable[[bytes], None] = _into_the_void
         self._app = app
         self._parser = httptools.HttpRequestParser(self)
@@ -158,6 +161,17 @@ class Connection(asyncio.Protocol):
         # The parser is fed one message at a time: heads whole, so that their lines are at hand.
         while data and not self._refused:
             if self._request is None:
+                template = self._template
+                # A head like the last one, with its body: the parser would find what it found then.
+                if template is not None and not self._head:
+                    found = template.read(data, self.last_read, self._app.limits.body_bytes)
+                    if found is not None:
+                        request, taken = found
+                        self._queue.append(request)
+                        if taken == len(data):
+                            break
+                        data = data[taken:]
+                        continue
                 data = self._read_head(data)
             elif self._left:
                 body, data = (data, b"") if len(data) <= self._left else (data[: self._left], data[self._left :])
@@ -209,9 +223,7 @@ class Connection(asyncio.Protocol):
     def _understand(self, head: bytes, request: Request) -> RequestError | None:
         """Fills a request from its head; returns what is wrong with it."""
         template = self._template
-        if template is not None:
-            if template.read(head, request):
-                return self._take_length(request.special.get(b"content-length"))
+        if template is not None and not template.fits(head):
             self._template = None
             self._strangers += 1
         try:
@@ -221,11 +233,12 @@ class Connection(asyncio.Protocol):
             return bad
         if (
             error is None
-            and self._strangers < 3
+            and self._template is None
+            and self._strangers < MOST_STRANGERS
             and len(head) <= LONGEST_TEMPLATE
             and not (UNUSUAL & request.special.keys())
         ):
-            self._template = Template(head, request)
+            self._model = head
         return error
 
     def _take_length(self, length: bytes | None) -> RequestError | None:
@@ -277,6 +290,10 @@ class Connection(asyncio.Protocol):
             request.bytes_in = len(request.body)
             self._body = []
             self._body_size = 0
+        if self._model:
+            if request.keep_alive:
+                self._template = Template(self._model, request)
+            self._model = b""
         self._request = None
         self._whole = False
         self._left = 0

@@ -19,7 +19,7 @@ from penstock.core.errors import (
 from penstock.core.record import Attempt
 from penstock.core.request import Request
 from penstock.gateway.answer import MODELS, models_answer
-from penstock.gateway.ask import SOLE, ask_of, header
+from penstock.gateway.ask import PATIENCE, SOLE
 from penstock.gateway.life import Wait
 from penstock.gateway.relay import Relay, client_left
 from penstock.gateway.tries import REPEATABLE, Tries, repeatable
@@ -88,7 +88,7 @@ def _advise(app: App, request: Request, error: RequestError) -> None:
         chance=app.chance(),
         wait_s=error.retry_after_s,
         repeatable=repeatable(request),
-        spent=app.retries.left(monotonic()) < 1,
+        spent=app.budget(monotonic()).left(monotonic()) < 1,
     )
     if advice.retry is not None:
         error.retry, error.retry_after_s = advice.retry, advice.retry_after_s
@@ -99,7 +99,12 @@ def _way_of(app: App, call: Call) -> Way:
     if app.models:
         return _answer_or_stand_in
     serving = app.fleet.serving(call.model)
-    return _answer_from_one if len(serving) == 1 and not serving[0].max_in_flight else _answer_within_bounds
+    if len(serving) == 1:
+        return _answer_within_bounds if serving[0].max_in_flight else _answer_from_one
+    for engine in serving:
+        if not engine.max_in_flight:
+            return _answer_from_any
+    return _answer_within_bounds
 
 
 async def _answer_from_one(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
@@ -131,6 +136,13 @@ async def _answer_from_one(app: App, relay: Relay, request: Request, call: Call)
         fresh = True
 
 
+async def _answer_from_any(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
+    """As `_answer_within_bounds`, where nobody ever waits."""
+    ask = app.asks.read(request, call)
+    tries = Tries(app, relay, call, ask, app.fleet.serving(call.model))
+    return await _answer_from_engine(app, relay, request, call, tries)
+
+
 async def _answer_or_stand_in(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
     """Asks for the model, then for those that stand in for it, as long as nothing has reached the client."""
     model = app.models.get(call.model or "")
@@ -152,7 +164,7 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
     """Takes a place in the model's compartment and waits until an engine has room."""
     fleet = app.fleet
     serving = fleet.serving(call.model)
-    ask = SOLE if len(serving) == 1 and not serving[0].max_in_flight else ask_of(request, call, app.routing)
+    ask = SOLE if len(serving) == 1 and not serving[0].max_in_flight else app.asks.read(request, call)
     place = app.bulkheads.enter(relay.model) if app.models else None
     if app.models and place is None:
         bound = app.models[relay.model].max_in_flight
@@ -160,8 +172,8 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
         raise Overloaded(reason, code="bulkhead_full", retry_after_s=RETRY_AFTER_S)
     try:
         if bounded(serving):
-            stated = header(request, "x-stainless-read-timeout")
-            await app.waiting.enter(relay, ask, relay.model, serving, patience(stated))
+            patience_s = patience(request.special.get(PATIENCE, b""))
+            await app.waiting.enter(relay, ask, relay.model, serving, patience_s)
             serving = fleet.serving(call.model)  # engines come and go meanwhile
         return await _answer_from_engine(app, relay, request, call, Tries(app, relay, call, ask, serving))
     finally:
@@ -182,20 +194,24 @@ async def _answer_from_engine(
         engine = relay.engine
         if app.routing.explain_headers:
             relay.extra = headers_of(relay)
-        lease = relay.lease = fleet.lease(engine, tries.ask, monotonic())
-        verdict = UNKNOWN
+        lease = relay.lease = fleet.lease(engine, tries.ask, monotonic(), None if fresh else tries.decision)
+        verdict: Verdict | None = UNKNOWN
+        failure = None
         try:
             failure = await relay.attempt(fleet.engines[engine], app.meter, call, fresh)
-            verdict = relay.verdict(failure)
+            well = failure is None and relay.status < 400 and not fleet.health.troubled
+            relay.well = well and tries.ask is not SOLE
+            verdict = None if well else relay.verdict(failure)
         finally:
             lease = relay.lease  # a second engine may have taken over
-            fleet.release(lease, monotonic(), verdict)
+            fleet.release(lease, monotonic())
+            if verdict is not None:
+                app.judge(relay, lease, verdict, failure)
             app.waiting.ended(lease.tokens)
-        code = "" if failure is None else failure.code
-        relay.attempts.append(Attempt(relay.engine, relay.sent_at - request.received, relay.was_reused, code))
-        tries.learn(failure)
         if failure is None:
+            relay.attempts.append(Attempt(relay.engine, relay.sent_at - request.received, relay.was_reused))
             return None
+        relay.attempts.append(Attempt(relay.engine, relay.sent_at - request.received, relay.was_reused, failure.code))
         if relay.left:
             return client_left()
         if relay.committed:

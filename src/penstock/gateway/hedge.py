@@ -114,7 +114,9 @@ class Race:
         self._legs.remove(leg)
         if leg.exchange is not None:
             leg.exchange.cancel()
-        self._app.fleet.release(leg.lease, monotonic(), verdict)
+        now = monotonic()
+        self._app.fleet.release(leg.lease, now)
+        self._app.fleet.observed(leg.lease, now, verdict)
         relay = self._relay
         relay.attempts.append(Attempt(leg.lease.engine, leg.started - relay.request.received, False, code))
 

@@ -25,7 +25,7 @@ from penstock.telemetry.meter import Meter
 from penstock.telemetry.series import OTHER
 from penstock.wire import openai, sse
 from penstock.wire.chunks import payload_bytes
-from penstock.wire.openai import Call
+from penstock.wire.openai import NO_CALL, Call
 
 if TYPE_CHECKING:
     from penstock.gateway.app import App
@@ -52,7 +52,6 @@ class Relay:
 
     __slots__ = (
         "_attempt",
-        "_call",
         "_chunked",
         "_client",
         "_exchange",
@@ -66,6 +65,7 @@ class Relay:
         "_stream",
         "attempts",
         "bytes_out",
+        "call",
         "committed",
         "decisions",
         "ended",
@@ -95,6 +95,7 @@ class Relay:
         "status",
         "tries",
         "was_reused",
+        "well",
     )
 
     def __init__(self, client: Client, request: Request, request_id: bytes, *, keep: bool) -> None:
@@ -132,6 +133,7 @@ class Relay:
         self._reported: Usage | None = None
         self._kept_size = 0
         self._client = client
+        self.call = NO_CALL
         self.request = request
         self.request_id = request_id
         self.attempts: list[Attempt] = []
@@ -146,6 +148,8 @@ class Relay:
         """What it waits for in the queue, while it does."""
         self.lease: Lease | None = None
         """Its claim on the engine that it is at."""
+        self.well = False
+        """An engine that was chosen among others answered, and what that teaches is still to be learnt."""
         self.tries: Tries | None = None
         """Where it may go besides; None where there is no choice."""
         self.hedge_at = 0.0
@@ -160,7 +164,7 @@ class Relay:
         """Sends the request; the result tells how that ended: None, or what went wrong."""
         attempt = self._attempt = Wait()
         self._meter = meter
-        self._call = call
+        self.call = call
         self.head_held = self._stream = None
         self.sent_at = self.last_at = monotonic()
         exchange = engine.send(self.request, self, self.request_id, fresh=fresh)
@@ -252,7 +256,7 @@ class Relay:
         self.head_held = head
         self.status = head.status
         if head.sse and not head.opaque:
-            meter, call = self._meter, self._call
+            meter, call = self._meter, self.call
             row = meter.traffic(meter.route(self.request.path), call.model or OTHER, self.engine)
             self._row = row
             self._stream = EventStream(self._client.send, row.numbers, count_content=not call.reports_usage)
@@ -357,20 +361,26 @@ class Relay:
     def _commit(self, head: ResponseHead, whole: bytes | None) -> bytes:
         """The head's bytes. `whole`: the entire body, when it is known already."""
         self.committed = True
-        lines = [status_line(head.status), *head.headers, b"x-request-id: " + self.request_id, *self.extra]
+        start = head.lines
+        if start is None:
+            start = head.lines = b"\r\n".join([status_line(head.status), *head.headers])
         if head.content_length is not None:
-            lines.append(b"content-length: %d" % head.content_length)
+            framing = b"content-length: %d\r\n" % head.content_length
         elif head.bodyless:
-            pass
+            framing = b""
         elif whole is not None:
-            lines.append(b"content-length: %d" % len(whole))
+            framing = b"content-length: %d\r\n" % len(whole)
         elif self.request.http11:
             self._chunked = True
-            lines.append(b"transfer-encoding: chunked")
+            framing = b"transfer-encoding: chunked\r\n"
         else:
+            framing = b""
             self.keep = False  # HTTP/1.0: the end of the connection ends the body
-        connection = connection_header(http11=self.request.http11, keep=self.keep)
-        return b"\r\n".join(lines) + b"\r\n" + connection + b"\r\n"
+        if self.extra:
+            framing = b"\r\n".join(self.extra) + b"\r\n" + framing
+        if not (self.keep and self.request.http11):
+            framing += connection_header(http11=self.request.http11, keep=self.keep)
+        return b"%b\r\nx-request-id: %b\r\n%b\r\n" % (start, self.request_id, framing)
 
     # -- what is known at the end -----------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from penstock.core.request import Request
 from penstock.gateway.ask import SOLE
 from penstock.gateway.view import RETRY_AFTER_S
 from penstock.policy.resilience.timeouts import Kind, Limits, kind_of
-from penstock.policy.route.facts import Ask
+from penstock.policy.route.facts import Ask, Decision
 from penstock.wire.openai import Call
 
 if TYPE_CHECKING:
@@ -49,20 +49,37 @@ def repeatable(request: Request) -> bool:
 class Tries:
     """The tries of one request, among the engines that serve its model."""
 
+    __slots__ = (
+        "_app",
+        "_excluded",
+        "_most_output",
+        "_moved",
+        "_relay",
+        "_serving",
+        "_stream",
+        "ask",
+        "decision",
+        "repeatable",
+    )
+
     def __init__(self, app: App, relay: Relay, call: Call, ask: Ask, serving: Sequence[Endpoint]) -> None:
+        request = relay.request
         self.ask = ask
-        self.repeatable = repeatable(relay.request)
+        self.repeatable = request.path in REPEATABLE or request.method in SAFE
         """Whether doing it twice changes nothing."""
+        self.decision: Decision | None = None
+        """The last one: None where there is no choice."""
         self._app = app
         self._relay = relay
         self._serving = serving
         self._excluded: list[str] = []
         self._moved = False
-        self._call = call
         if ask is not SOLE:
-            app.retries.requested(monotonic())
+            self._stream = call.stream is True
+            self._most_output = call.most_output
+            app.routed += 1
+            relay.tries = self
             if self.repeatable:
-                relay.tries = self
                 relay.may_move = self._may_move
         elif relay.has_standin:
             relay.may_move = self._may_move
@@ -70,8 +87,8 @@ class Tries:
     @property
     def kind(self) -> Kind:
         """Requests that take about as long as this one."""
-        ask, call = self.ask, self._call
-        return kind_of(ask.model, bool(call.stream), ask.prompt_tokens, call.most_output, 0)
+        ask = self.ask
+        return kind_of(ask.model, self._stream, ask.prompt_tokens, self._most_output, 0)
 
     def limits(self) -> Limits:
         """The time that requests like it need. Asked only of one that has waited longer than most ever do."""
@@ -91,30 +108,18 @@ class Tries:
         """The engine to try now. Raises Unavailable when all that serve the model have failed or are full."""
         if self.ask is SOLE:
             return self._serving[0].name
+        app = self._app
         began = monotonic()
-        decision = self._app.fleet.choose(self.ask, began, self._app.chance(), self._excluded)
+        decision = self.decision = app.fleet.choose(self.ask, began, app.chance(), self._excluded)
         if decision is None:
             reason = "Every engine that serves this model has failed this request or takes no more now."
             raise Unavailable(reason, code="overloaded", retry_after_s=RETRY_AFTER_S)
         decision.seconds = monotonic() - began
-        if self._app.hedger.enabled:
-            delay_s = self._app.hedger.delay_s(self.kind, repeatable=self.repeatable)
+        if app.hedger.enabled:
+            delay_s = app.hedger.delay_s(self.kind, repeatable=self.repeatable)
             self._relay.hedge_at = began + delay_s if delay_s is not None else 0.0
         self._relay.decisions = [*self._relay.decisions, decision]
         return decision.engine
-
-    def learn(self, failure: RequestError | None) -> None:
-        """Remembers how long an attempt took, for the bounds of requests like it."""
-        relay = self._relay
-        if self.ask is SOLE or relay.left:
-            return
-        now = monotonic()
-        if relay.first_at:
-            stall_s = max(relay.longest_gap_s, now - relay.heard_last if failure is not None else 0.0)
-            first_s: float | None = relay.first_at - relay.sent_at
-            self._app.learned.learned(self.kind, first_s=first_s, stall_s=stall_s if relay.streaming else None)
-        elif failure is not None and failure.code == "engine_slow":
-            self._app.learned.learned(self.kind, first_s=now - relay.sent_at)
 
     def may_go_on(self, failure: RequestError) -> bool:
         """Whether another engine may be tried after a failure before the commit point."""
@@ -126,14 +131,14 @@ class Tries:
         if self._moved:  # paid for and looked up when the engine's refusal came
             self._moved = False
             return True
-        return self._has_another() and self._app.retries.may_retry(monotonic())
+        return self._has_another() and self._app.may_retry()
 
     def _may_move(self, status: int) -> bool:
         """Whether an answer with this status is dropped in favour of another engine."""
         if status not in BUSY or self._app.draining:
             return False
         another = self.ask is not SOLE and self._has_another(self._relay.engine)
-        if not (another or self._relay.has_standin) or not self._app.retries.may_retry(monotonic()):
+        if not (another or self._relay.has_standin) or not self._app.may_retry():
             return False
         self._moved = another  # without another engine, another model is asked
         return True

@@ -179,32 +179,30 @@ class FleetView:
 
     def choose(self, ask: Ask, now: float, chance: float, excluded: Collection[str]) -> Decision | None:
         """The engine for a request; None when no engine that is left may take one more now."""
+        if not self.health.troubled:
+            return self.router.choose(ask, now, chance, excluded)
         while (decision := self.router.choose(ask, now, chance, excluded)) is not None:
             if self.health.admits(decision.engine, now):
                 return decision
             excluded = [*excluded, decision.engine]  # its probe has begun since the weights were read
         return None
 
-    def lease(self, engine: str, ask: Ask, now: float) -> Lease:
-        """Counts a request as in flight on an engine, until `release`."""
-        if ask is not SOLE:
+    def lease(self, engine: str, ask: Ask, now: float, decision: Decision | None = None) -> Lease:
+        """Counts a request as in flight on an engine, until `release`. `decision`: the one that has just chosen it."""
+        if self.health.troubled and ask is not SOLE:
             self.health.began(engine, now)
-        return self.router.begin(engine, ask, now)
+        return self.router.begin(engine, ask, now, decision)
 
-    def release(self, lease: Lease, now: float, verdict: Verdict) -> None:
-        """Returns the lease, and remembers how the engine did."""
-        self.router.end(
-            lease,
-            now,
-            ttft_s=verdict.ttft_s,
-            tpot_s=verdict.tpot_s,
-            prompt_tokens=verdict.prompt_tokens,
-            cached_tokens=verdict.cached_tokens,
-            ok=verdict.ok is True,
-        )
-        if lease.ask is not SOLE:
-            health = self.health
-            before = health.version
-            health.observed(lease.engine, now, verdict.ok, verdict.code, verdict.ttft_s, lease.since)
-            if health.version != before:
-                self.weigh(now)
+    def release(self, lease: Lease, now: float) -> None:
+        """Returns the lease."""
+        self.router.end(lease, now)
+
+    def observed(self, lease: Lease, now: float, verdict: Verdict) -> None:
+        """Remembers how the engine did."""
+        if lease.ask is SOLE:
+            return
+        health = self.health
+        before = health.version
+        health.observed(lease.engine, now, verdict.ok, verdict.code, verdict.ttft_s, lease.since)
+        if health.version != before:
+            self.weigh(now)

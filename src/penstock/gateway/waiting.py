@@ -72,6 +72,8 @@ class Waiting:
 
     def ended(self, tokens: int) -> None:
         """A request has ended somewhere: whoever has room now starts."""
+        if not self._lines:
+            return
         now = monotonic()
         for line in list(self._lines.values()):
             if line.waits:

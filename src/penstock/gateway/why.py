@@ -32,7 +32,7 @@ def why(app: App, request_id: str) -> list[dict[str, Any]]:
             "decisions": [{**app.fleet.router.explain(each), "seconds": each.seconds} for each in decisions],
             "attempts": msgspec.to_builtins(tries),
             "outcome": record.outcome if record is not None else None,
-            "retry_budget": app.retries.explain(monotonic()),
+            "retry_budget": app.budget(monotonic()).explain(monotonic()),
         }
     ]
 

@@ -22,10 +22,9 @@ def without(headers: Headers, names: bytes) -> Headers:
     return [line for line in headers if line.partition(b":")[0].lower() not in drop]
 
 
-def upstream_head(
-    request: Request, *, host: bytes, base: bytes, authorization: bytes | None, request_id: bytes
-) -> bytes:
-    """The request head for an engine: the client's own target and headers, our host, framing and credentials.
+def upstream_head(request: Request, *, host: bytes, base: bytes, authorization: bytes | None) -> bytes:
+    """The request head for an engine, up to framing and request id: the client's own target and headers, our host and
+    credentials.
 
     `authorization`: the value to send; None sends the client's own. `base`: path prefix of the engine's URL.
     """
@@ -39,10 +38,15 @@ def upstream_head(
             lines.append(b"X-Api-Key: " + own)
     elif authorization:
         lines.append(b"authorization: " + authorization)
-    if request.body or b"content-length" in special or b"transfer-encoding" in special:
-        lines.append(b"content-length: %d" % len(request.body))
-    lines.append(b"x-request-id: %b\r\n\r\n" % request_id)
     return b"\r\n".join(lines)
+
+
+def framed(head: bytes, request: Request, request_id: bytes) -> bytes:
+    """A whole request for an engine: `head` as `upstream_head` made it for one with the same headers, and the body."""
+    body, special = request.body, request.special
+    if body or b"content-length" in special or b"transfer-encoding" in special:
+        return b"%b\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (head, len(body), request_id, body)
+    return b"%b\r\nx-request-id: %b\r\n\r\n" % (head, request_id)
 
 
 def valid_request_id(value: bytes) -> bool:

@@ -12,6 +12,7 @@ from penstock.core.errors import BadRequest, RequestError
 from penstock.core.record import Usage
 from penstock.core.request import Request
 from penstock.wire import multipart
+from penstock.wire.prompt import PromptFields
 
 BYTES_PER_TOKEN = 4
 """English text over a byte-pair vocabulary; used only where an engine reports nothing, and marked so."""
@@ -24,8 +25,8 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class Call(msgspec.Struct):
-    """The fields of a request body that the gateway reads."""
+class Call(PromptFields):
+    """The fields of a request body that the gateway reads, and where its prompt is."""
 
     model: str | None = None
     stream: bool | None = None

@@ -10,7 +10,7 @@ GENERATING = (b"completions", b"responses", b"messages")
 class PromptFields(msgspec.Struct):
     """The prompt's fields at the top level of a body, as they are spelt there: skipped over, never decoded.
 
-    A struct that reads other fields too may inherit these, so that one pass over the body serves both.
+    A struct that reads other fields too inherits these, so that one pass over the body serves both.
     """
 
     tools: msgspec.Raw = NOTHING
@@ -21,20 +21,9 @@ class PromptFields(msgspec.Struct):
     input: msgspec.Raw = NOTHING
 
 
-_decode = msgspec.json.Decoder(PromptFields).decode
-
-
-def prompt_of(path: bytes, body: bytes) -> bytes:
-    """The prompt of a request to `path` (no query string), exact bytes; b"" where there is none or no prefix to reuse.
-
-    Never raises: a body that is no JSON object has no prompt here.
-    """
-    if not path.endswith(GENERATING):
-        return b""
-    try:
-        return prompt_from(_decode(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return b""
+def has_prompt(path: bytes) -> bool:
+    """Whether requests to `path` (no query string) have a prompt whose prefix engines keep."""
+    return path.endswith(GENERATING)
 
 
 def prompt_from(fields: PromptFields) -> bytes:
@@ -43,4 +32,5 @@ def prompt_from(fields: PromptFields) -> bytes:
     The last bracket or quote is left out: it moves when the conversation goes on, and would spoil the block it is in.
     """
     parts = (fields.tools, fields.system, fields.instructions, fields.messages, fields.prompt, fields.input)
-    return b"".join([bytes(part) for part in parts if part])[:-1]
+    found = [part for part in parts if part is not NOTHING]
+    return bytes(found[0])[:-1] if len(found) == 1 else b"".join(map(bytes, found))[:-1]

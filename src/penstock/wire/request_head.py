@@ -11,23 +11,28 @@ LINES = 4096
 """Header lines remembered; past it each new one is looked at afresh."""
 LONGEST_REMEMBERED = 256
 
+LONGEST_LENGTH = 18
+"""Digits of a Content-Length that are read."""
 VERSIONS = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
 """llhttp also reads HTTP/0.9, HTTP/2.0 and RTSP, which no engine behind us would take for the same request."""
 
-PASS = (b"", b"")
-"""What is remembered of a line that goes on as it is."""
+Line = tuple[bytes, bytes, bool]
+"""What is remembered of a header line: lower-case name, value, and whether the line goes on as well."""
+PASS: Line = (b"", b"", True)
+"""A line that goes on and says nothing to the gateway."""
 
 
 class LineMemory:
     """What to do with a header line, remembered by its bytes: peers repeat themselves, request after request."""
 
-    def __init__(self, kept: frozenset[bytes]) -> None:
+    def __init__(self, kept: frozenset[bytes], noted: frozenset[bytes]) -> None:
         self._kept = kept
-        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+        self._noted = noted
+        self._known: dict[bytes, Line] = {}
         self.get = self._known.get
 
-    def learn(self, line: bytes) -> tuple[bytes, bytes]:
-        """(lower-case name, value) of a line that the gateway keeps; PASS for one that goes on.
+    def learn(self, line: bytes) -> Line:
+        """What a line is: one that the gateway keeps, one that it notes, or PASS.
 
         Raises BadRequest for white space where a name should be.
         """
@@ -35,7 +40,8 @@ class LineMemory:
         if not name or name[:1] in b" \t" or name[-1:] in b" \t":
             raise BadRequest("A header line has white space where its name should be.")
         lower = name.lower()
-        found = (lower, value.strip(b" \t")) if lower in self._kept else PASS
+        noted = lower in self._noted
+        found = (lower, value.strip(b" \t"), noted) if noted or lower in self._kept else PASS
         # Credentials are not kept in a second place, and lengths are as many as requests.
         if len(self._known) < LINES and len(line) <= LONGEST_REMEMBERED and lower not in FORGOTTEN:
             self._known[line] = found
@@ -48,11 +54,11 @@ FORGOTTEN = frozenset({b"authorization", b"x-api-key", b"cookie", b"content-leng
 class Template:
     """A head that a connection may repeat but for the body's length, as clients that keep one do.
 
-    Bytes equal on both sides of that number mean what they meant before. The fields taken over are shared and never
-    changed in place.
+    Bytes equal on both sides of that number mean what they meant before: to this code, and to the parser that found
+    the first one valid. The fields taken over are shared and never changed in place.
     """
 
-    __slots__ = ("_after", "_before", "_headers", "_http11", "_method", "_path", "_special", "_target")
+    __slots__ = ("_after", "_before", "_headers", "_http11", "_method", "_path", "_sent", "_special", "_target")
 
     def __init__(self, head: bytes, request: Request) -> None:
         length = request.special.get(b"content-length", b"")
@@ -63,31 +69,50 @@ class Template:
         self._after = head[at + len(length) :]
         self._method, self._target, self._path = request.method, request.target, request.path
         self._http11, self._headers, self._special = request.http11, request.headers, request.special
+        self._sent: dict[object, bytes] = {}
 
-    def read(self, head: bytes, request: Request) -> bool:
-        """Fills `request` if `head` differs from the template in the length alone; tells whether it did."""
+    def fits(self, head: bytes) -> bool:
+        """Whether `head` differs in the length alone."""
         before, after = self._before, self._after
-        if not head.startswith(before):
+        if not head.startswith(before) or not head.endswith(after):
             return False
-        if not after:
-            if len(head) != len(before):
-                return False
-            request.special = self._special
-        else:
-            length = head[len(before) : -len(after)]
-            if not length.isdigit() or not head.endswith(after):
-                return False
-            request.special = {**self._special, b"content-length": length}
+        return head[len(before) : len(head) - len(after)].isdigit() if after else len(head) == len(before)
+
+    def read(self, data: bytes, received: float, most: int) -> tuple[Request, int] | None:
+        """The request at the start of `data`, its body included, and how many bytes it has; None when the head is
+        another, the body has not all come, or it is longer than `most` bytes."""
+        before, after = self._before, self._after
+        if not data.startswith(before):
+            return None
+        start = len(before)
+        length = 0
+        if after:
+            end = data.find(b"\r", start, start + LONGEST_LENGTH + 1)
+            digits = data[start:end]
+            if end < 0 or not digits.isdigit() or not data.startswith(after, end):
+                return None
+            length = int(digits)
+            start = end + len(after)
+        elif self._special.get(b"content-length", b"0") != b"0":
+            return None
+        end = start + length
+        if end > len(data) or length > most:
+            return None
+        request = Request(received)
         request.method, request.target, request.path = self._method, self._target, self._path
-        request.http11, request.headers = self._http11, self._headers
-        return True
+        request.http11, request.headers, request.special = self._http11, self._headers, self._special
+        request.sent = self._sent
+        if length:
+            request.body = data[start:end]
+            request.bytes_in = length
+        return request, end
 
 
 class HeadReader:
-    """Reads the heads of requests."""
+    """Reads the heads of requests. `noted`: lower-case names of headers that go on and are read here as well."""
 
-    def __init__(self) -> None:
-        self._memory = LineMemory(READ_OF_REQUEST)
+    def __init__(self, noted: frozenset[bytes] = frozenset()) -> None:
+        self._memory = LineMemory(READ_OF_REQUEST, noted)
 
     def read(self, head: bytes, request: Request) -> None:
         """Fills `request` from a head that ends in an empty line. Raises BadRequest for an ambiguous one."""
@@ -104,8 +129,12 @@ class HeadReader:
             found = get(line) or self._memory.learn(line)
             if found is PASS:
                 headers.append(line)
+                continue
+            name, value, onwards = found
+            if onwards:
+                headers.append(line)
+                special.setdefault(name, value)
             else:
-                name, value = found
                 if name in special:
                     if name in ONCE:
                         raise BadRequest(f"The header {name.decode()} is given twice.")

@@ -12,7 +12,10 @@ from penstock.core.request import Request
 from penstock.core.tasks import Tasks
 from penstock.engines.http.exchange import HttpExchange
 from penstock.engines.http.upstream import Pool, Upstream
-from penstock.wire.heads import upstream_head
+from penstock.wire.heads import framed, upstream_head
+
+MOST_SENT = 64
+"""Engines for which a connection keeps what its repeated head becomes."""
 
 
 class HttpEngine:
@@ -37,11 +40,13 @@ class HttpEngine:
 
     def send(self, request: Request, sink: Sink, request_id: bytes, *, fresh: bool = False) -> Exchange:
         """Starts the request. `fresh` opens a new connection: the way to retry when a kept-alive one was stale."""
-        payload = upstream_head(
-            request, host=self._authority, base=self._base, authorization=self._authorization, request_id=request_id
-        )
-        if request.body:
-            payload += request.body
+        sent = request.sent
+        head = sent.get(self) if sent is not None else None
+        if head is None:
+            head = upstream_head(request, host=self._authority, base=self._base, authorization=self._authorization)
+            if sent is not None and len(sent) < MOST_SENT:
+                sent[self] = head
+        payload = framed(head, request, request_id)
         exchange = HttpExchange(sink, head_only=request.method == b"HEAD")
         upstream = None if fresh else self._pool.take()
         if upstream is not None:

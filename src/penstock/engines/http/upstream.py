@@ -11,6 +11,7 @@ from penstock.core.clock import monotonic
 from penstock.core.engine import Flow, ResponseHead
 from penstock.core.errors import RequestError, UpstreamFailed
 from penstock.core.request import Headers
+from penstock.engines.http.repeated import Repeated, repeatable
 from penstock.wire.chunks import CHUNKS, END_OF_EVENTS, whole_chunks
 from penstock.wire.heads import READ_OF_RESPONSE, without
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 LONGEST_HEAD = 256 * 1024
 NO_BODY = frozenset({204, 304})
+MOST_NEW = 8
+"""Heads in a row that did not repeat, after which a connection stops looking for one that does."""
 
 
 class Upstream(asyncio.Protocol):
@@ -37,10 +40,12 @@ class Upstream(asyncio.Protocol):
         "_keep_alive",
         "_length",
         "_mid_chunk",
+        "_new",
         "_opaque",
         "_parser",
         "_pieces",
         "_pool",
+        "_repeated",
         "_sse",
         "_surplus",
         "_whole",
@@ -57,6 +62,9 @@ class Upstream(asyncio.Protocol):
         """For httptools: pieces of the body, framing removed. No call of ours per piece."""
         self._parser = httptools.HttpResponseParser(self)
         self._exchange: HttpExchange | None = None
+        self._repeated: Repeated | None = None
+        self._new = 0
+        """Heads in a row that did not repeat the one before."""
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.lost = False
         self._clear()
@@ -111,8 +119,14 @@ class Upstream(asyncio.Protocol):
             self._pool.forget(self)
             self.transport.abort()
             return
-        if self._head is None and not self._begins(data):
+        if self._head is None and (self._answered_as_before(exchange, data) or not self._begins(data)):
             return
+        self._parse(exchange, data)
+        if self._exchange is exchange:
+            self._flow = None if self._mid_chunk or not data.endswith(b"\r\n") else exchange.sink.flow
+
+    def _parse(self, exchange: HttpExchange, data: bytes) -> None:
+        """Has the parser read `data` and passes on what it found."""
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -121,10 +135,35 @@ class Upstream(asyncio.Protocol):
         pieces = self._pieces
         if self._head_sent and not self._done and len(pieces) == 1:
             exchange.sink.data(pieces.pop(), False)  # the middle of a stream: most reads there are
-        else:
-            self._push(exchange)
-        if self._exchange is exchange:
-            self._flow = None if self._mid_chunk or not data.endswith(b"\r\n") else exchange.sink.flow
+            return
+        if self._done and self._head_size == len(data) and self._new < MOST_NEW:
+            self._remember(data)
+        self._push(exchange)
+
+    def _answered_as_before(self, exchange: HttpExchange, data: bytes) -> bool:
+        """Passes on an answer that the last one foretold."""
+        repeated = self._repeated
+        if repeated is None or self._head_size or exchange.head_only or (found := repeated.read(data)) is None:
+            return False
+        self._new = 0
+        head, body = found
+        sink = exchange.sink
+        sink.head(head)
+        if self._exchange is exchange:  # otherwise the sink wants no more of this answer
+            self._exchange = None
+            self._pool.release(self)
+            exchange.ended()
+            if body:
+                sink.data(body, True)
+            sink.end()
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """Notes a whole answer that came in one read: the next may be like it."""
+        self._new += 1
+        head = self._head
+        if head is not None and self._keep_alive and not self._surplus and not self.lost:
+            self._repeated = repeatable(data, head)
 
     def _begins(self, data: bytes) -> bool:
         """Whether a head may go on with `data`. llhttp would pass over empty lines before it."""

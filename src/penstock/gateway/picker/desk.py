@@ -9,7 +9,7 @@ from penstock.config.routing import Resilience, Routing
 from penstock.core.errors import NotFound, RequestError, Unavailable
 from penstock.core.record import Usage
 from penstock.core.request import Request
-from penstock.gateway.ask import ask_of
+from penstock.gateway.ask import AskReader
 from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import health_settings, route_settings
 from penstock.policy.resilience.health import Health
@@ -58,7 +58,7 @@ class Desk:
         objectives: Mapping[str, int] | None = None,
         fallbacks: int = 0,
     ) -> None:
-        self._routing = routing
+        self._asks = AskReader(routing)
         self._settings = route_settings(routing)
         self._router = Router(self._settings)
         self._health = Health(health_settings(resilience))
@@ -97,8 +97,8 @@ class Desk:
         """What a request asks for. Raises BadRequest for JSON that cannot be read."""
         request = Request(now)
         request.path, request.body = path, body
-        request.headers = [b"%s: %s" % (name.encode("latin-1"), value) for name, value in headers.items()]
-        ask = ask_of(request, read_call(request), self._routing)
+        request.special = {name.encode("latin-1"): value for name, value in headers.items()}
+        ask = self._asks.read(request, read_call(request))
         priority = self._objectives.get(headers.get(OBJECTIVE, b"").decode("latin-1"))
         return ask if priority is None else msgspec.structs.replace(ask, priority=priority)
 

@@ -6,6 +6,7 @@ closed --failures--> open --time--> half_open --probes succeed--> closed
 """
 
 from collections import deque
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -99,6 +100,14 @@ class Breaker:
         elif ok is not None and (since is None or since >= self._since):
             self._counted(now, ok, code)
 
+    def succeeded(self, times: Sequence[float]) -> None:
+        """Attempts that ended well at these times, in order, while it was closed. As `ended` for each."""
+        if self._state is not State.CLOSED or not times:
+            return
+        self._forget_before(times[-1] - self._settings.window, MOST_RESULTS - len(times))
+        self._results.extend([(now, True) for now in times[-MOST_RESULTS:]])
+        self._in_a_row = 0
+
     @property
     def until(self) -> float:
         """When an open one becomes half-open; meaningless otherwise."""
@@ -127,9 +136,7 @@ class Breaker:
     def _counted(self, now: float, ok: bool, code: str) -> None:
         settings = self._settings
         results = self._results
-        oldest = now - settings.window
-        while results and (results[0][0] <= oldest or len(results) == MOST_RESULTS):
-            self._failed -= not results.popleft()[1]
+        self._forget_before(now - settings.window, MOST_RESULTS - 1)
         results.append((now, ok))
         self._failed += not ok
         self._in_a_row = 0 if ok else self._in_a_row + 1
@@ -139,6 +146,12 @@ class Breaker:
             self._open(now, f"{self._in_a_row} failures in a row, the last {code or 'without a code'}")
         elif len(results) >= settings.minimum and self._failed >= settings.rate * len(results):
             self._open(now, f"{self._failed} of {len(results)} failed in {settings.window:g} s")
+
+    def _forget_before(self, oldest: float, most: int) -> None:
+        """Drops results as old as `oldest`, and the oldest while there are more than `most`."""
+        results = self._results
+        while results and (results[0][0] <= oldest or len(results) > most):
+            self._failed -= not results.popleft()[1]
 
     def _open(self, now: float, reason: str) -> None:
         settings = self._settings

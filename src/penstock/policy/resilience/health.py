@@ -8,7 +8,7 @@ When a group would be left with nothing, its engines come back at `probe_weight`
 and there is nothing left to choose.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -47,6 +47,9 @@ class Health:
         self._engines: dict[str, _Engine] = {}
         self._outliers = Outliers(settings.outlier)
         self._resort: frozenset[str] = frozenset()
+        self.troubled: set[str] = set()
+        """Engines whose breaker was not closed when last heard of. While there are none, `admits` and `began` need not
+        be asked."""
         self.version = 0
         """Grows when an engine goes out or comes back: weights read before are stale. Time alone changes them too."""
 
@@ -56,11 +59,13 @@ class Health:
         if known is not None and known.group == group:
             return
         self._engines[engine] = _Engine(group, Breaker(self._settings.breaker), now)
+        self.troubled.discard(engine)
         self._outliers.appeared(engine, group)
         self.version += 1
 
     def left(self, engine: str) -> None:
         """An engine is gone: what is known of it goes too."""
+        self.troubled.discard(engine)
         if self._engines.pop(engine, None) is not None:
             self._outliers.left(engine)
             self.version += 1
@@ -99,10 +104,23 @@ class Health:
         entry.breaker.ended(now, ok, code, since)
         if ok is not None and before is State.CLOSED:
             self._outliers.observed(engine, now, ok, ttft_s)
-        if entry.breaker.state(now) is not before:
+        after = entry.breaker.state(now)
+        if after is State.CLOSED:
+            self.troubled.discard(engine)
+        else:
+            self.troubled.add(engine)
+        if after is not before:
             if before is State.HALF_OPEN:
                 entry.well_since = now
             self.version += 1
+
+    def answered(self, engine: str, times: Sequence[tuple[float, float | None]]) -> None:
+        """Many attempts have ended well: (when, TTFT in seconds), in order. As `observed` for each, at a fraction of
+        the cost; for an engine that is not troubled."""
+        entry = self._engines.get(engine)
+        if entry is not None:
+            entry.breaker.succeeded([now for now, _ in times])
+            self._outliers.succeeded(engine, times)
 
     def weights(self, names: Iterable[str], now: float) -> dict[str, float]:
         """Engine -> share of its fair load, 0 to 1. One that never appeared gets 1: nothing is known against it."""

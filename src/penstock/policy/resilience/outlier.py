@@ -99,6 +99,12 @@ class Outliers:
         if track is not None and track.until is None:
             track.results.append((now, ok, ttft_s))
 
+    def succeeded(self, engine: str, times: Sequence[tuple[float, float | None]]) -> None:
+        """Good results, in order: when, and TTFT in seconds."""
+        track = self._tracks.get(engine)
+        if track is not None and track.until is None:
+            track.results.extend([(now, True, ttft_s) for now, ttft_s in times[-self._settings.samples :]])
+
     def ejected(self, engine: str) -> bool:
         """Whether it is out, as of the last sweep."""
         return engine in self._out

@@ -55,10 +55,10 @@ class RetryBudget:
         self._retries = 0
         """In the last SLOTS + 1 slots: a whole window wherever in a slot `now` falls."""
 
-    def requested(self, now: float) -> None:
-        """A client's request has come: a share of a retry is earned."""
-        self._slot(now).requests += 1
-        self._requests += 1
+    def requested(self, now: float, count: int = 1) -> None:
+        """Clients' requests have come: each earns a share of a retry."""
+        self._slot(now).requests += count
+        self._requests += count
 
     def may_retry(self, now: float) -> bool:
         """Whether one more attempt may be sent now. A yes is counted: ask only when it will be sent."""
