@@ -4,7 +4,7 @@ An answer is on its way before its request is booked: requests that ended are bo
 in one tight loop. What a worker killed by `kill -9` had not booked yet (a tenth of a second) is lost with it.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from penstock.core.errors import RequestError
@@ -24,8 +24,7 @@ class Books:
         self._log = log
         self._known_model = known_model
         self.records: deque[Record] = deque(maxlen=keep)
-        self._decisions: OrderedDict[str, Sequence[Decision]] = OrderedDict()
-        self._keep = keep
+        self._decisions: deque[tuple[str, Sequence[Decision]]] = deque(maxlen=keep)
 
     def enter(self, ended: Iterable[Relay], epoch: float) -> None:
         """Books requests in the order they ended. `epoch`: wall-clock time of monotonic zero, seconds."""
@@ -35,16 +34,15 @@ class Books:
             model = record.model if self._known_model(record.model) else OTHER
             relay.mark(meter)
             meter.finish(record, meter.route(relay.request.path), model)
+            relay.tries = relay.may_move = None  # they hold the relay: a ring is left to the collector, a chain is not
             records.append(record)
             log.write(record)
-            if relay.decisions and self._keep:
-                self._decisions[record.id] = relay.decisions
-                if len(self._decisions) > self._keep:
-                    self._decisions.popitem(last=False)
+            if relay.decisions:
+                self._decisions.append((record.id, relay.decisions))
 
     def decisions(self, request_id: str) -> Sequence[Decision]:
         """The decisions made for a finished request; none when there was no choice, or it is long ago."""
-        return self._decisions.get(request_id, ())
+        return next((decisions for known, decisions in reversed(self._decisions) if known == request_id), ())
 
 
 def record_of(relay: Relay, epoch: float) -> Record:

@@ -136,11 +136,12 @@ async def _answer_from_one(app: App, relay: Relay, request: Request, call: Call)
         fresh = True
 
 
-async def _answer_from_any(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
+def _answer_from_any(
+    app: App, relay: Relay, request: Request, call: Call
+) -> Coroutine[Wait[Any], None, RequestError | None]:
     """As `_answer_within_bounds`, where nobody ever waits."""
-    ask = app.asks.read(request, call)
-    tries = Tries(app, relay, call, ask, app.fleet.serving(call.model))
-    return await _answer_from_engine(app, relay, request, call, tries)
+    tries = Tries(app, relay, call, app.asks.read(request, call), app.fleet.serving(call.model))
+    return _answer_from_engine(app, relay, request, call, tries)
 
 
 async def _answer_or_stand_in(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:

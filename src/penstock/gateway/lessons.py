@@ -17,7 +17,7 @@ from penstock.policy.resilience.timeouts import Timeouts
 from penstock.policy.route.facts import Lease
 
 MOST_TIMED = 16
-"""Answers of a batch that timeouts learn from: they keep the last few hundred, and a busy second brings thousands."""
+"""Answers of a batch whose times are learnt: a busy second brings thousands, and the last few hundred count."""
 
 
 class Lessons:
@@ -32,12 +32,10 @@ class Lessons:
         well = [relay for relay in ended if relay.well]
         if not well:
             return
-        times: dict[str, list[tuple[float, float | None]]] = {}
+        times: dict[str, list[tuple[float, float | None]]] = {relay.engine: [] for relay in well}
         for relay in well:
-            verdict = relay.verdict(None)
-            times.setdefault(relay.engine, []).append((relay.ended_at, verdict.ttft_s))
-            if relay.lease is not None:
-                self._teach_router(relay.lease, relay.ended_at, verdict)
+            ttft_s = relay.first_at - relay.sent_at if relay.streaming and relay.first_at else None
+            times[relay.engine].append((relay.ended_at, ttft_s))
         for engine, of_engine in times.items():
             self._fleet.health.answered(engine, of_engine)
         self._time(well[:: ceil(len(well) / MOST_TIMED)])
@@ -71,6 +69,8 @@ class Lessons:
 
     def _time(self, relays: Sequence[Relay]) -> None:
         for relay in relays:
+            if relay.lease is not None:
+                self._teach_router(relay.lease, relay.ended_at, relay.verdict(None))
             if relay.tries is not None and relay.first_at:
                 stall_s = relay.longest_gap_s if relay.streaming else None
                 self._learned.learned(relay.tries.kind, first_s=relay.first_at - relay.sent_at, stall_s=stall_s)

@@ -1,22 +1,9 @@
 """A decision, written out for people."""
 
-from collections.abc import Collection
-from typing import NamedTuple
-
 from penstock.policy.route.facts import Decision, Scored
 from penstock.policy.route.roster import unfit
 from penstock.policy.route.scores import SCORERS
 from penstock.policy.route.view import View
-
-
-class Snapshot(NamedTuple):
-    """What a decision keeps. Making it copies arrays; working it out waits until somebody asks."""
-
-    view: View
-    excluded: Collection[str]
-    full: int
-    own: list[int]
-    own_tokens: list[int]
 
 
 def account(decision: Decision) -> dict[str, object]:
@@ -28,10 +15,10 @@ def account(decision: Decision) -> dict[str, object]:
         "matched_tokens": decision.matched_tokens,
         "seconds": decision.seconds,
     }
-    snapshot = decision.snapshot
-    if not isinstance(snapshot, Snapshot):
+    view = decision.snapshot
+    if not isinstance(view, View):
         return head
-    ask = snapshot.view.ask
+    ask = view.ask
     head["asked"] = {
         "model": ask.model,
         "blocks": len(ask.chain),
@@ -40,27 +27,26 @@ def account(decision: Decision) -> dict[str, object]:
         "session": ask.session,
         "priority": ask.priority,
     }
-    least = snapshot.view.least()
-    head["window"] = {"least": least, "bound": snapshot.view.bound(least)}
+    least = view.least()
+    head["window"] = {"least": least, "bound": view.bound(least)}
     head["candidates"] = [
         {
             "engine": scored.engine,
-            "load": snapshot.view.loads[slot],
+            "load": view.loads[slot],
             "score": scored.score,
             "parts": scored.parts,
             "matched_tokens": scored.matched_tokens,
             "in_flight": scored.in_flight,
             "in_flight_tokens": scored.in_flight_tokens,
         }
-        for slot, scored in _candidates(snapshot)
+        for slot, scored in _candidates(view)
     ]
-    head["filtered"] = _filtered(snapshot)
+    head["filtered"] = _filtered(view)
     return head
 
 
-def _candidates(snapshot: Snapshot) -> list[tuple[int, Scored]]:
+def _candidates(view: View) -> list[tuple[int, Scored]]:
     """Best first."""
-    view = snapshot.view
     scorers = {name: SCORERS[name](view) for name in SCORERS}
     weights = view.settings.weights or dict.fromkeys(scorers, 1.0)
     whole = sum(weights.values()) or 1.0
@@ -75,16 +61,15 @@ def _candidates(snapshot: Snapshot) -> list[tuple[int, Scored]]:
                     sum(weight * parts[name] for name, weight in weights.items()) / whole,
                     parts,
                     view.tokens(view.depth(slot)),
-                    snapshot.own[slot],
-                    snapshot.own_tokens[slot],
+                    view.own[slot],
+                    view.own_tokens[slot],
                 ),
             )
         )
     return sorted(rows, key=lambda row: row[1].score, reverse=True)
 
 
-def _filtered(snapshot: Snapshot) -> list[dict[str, str]]:
-    view = snapshot.view
+def _filtered(view: View) -> list[dict[str, str]]:
     chosen = set(view.slots)
     rows = []
     for slot, standing in enumerate(view.standings):
@@ -92,6 +77,6 @@ def _filtered(snapshot: Snapshot) -> list[dict[str, str]]:
             continue
         why = unfit(standing.facts, view.ask)
         if why is None:
-            why = "excluded" if standing.facts.name in snapshot.excluded else "max_in_flight reached"
+            why = "excluded" if standing.facts.name in view.excluded else "max_in_flight reached"
         rows.append({"engine": standing.facts.name, "reason": why})
     return rows

@@ -6,7 +6,7 @@ A state machine: no clock, no randomness of its own, one owner, no locks. Times 
 from collections.abc import Collection, Sequence
 
 from penstock.policy.route.approximate import ApproximateIndex
-from penstock.policy.route.explain import Snapshot, account
+from penstock.policy.route.explain import account
 from penstock.policy.route.facts import Ask, Decision, EngineFacts, Lease
 from penstock.policy.route.latency import Predictor
 from penstock.policy.route.policies import POLICIES
@@ -70,6 +70,8 @@ class Router:
         view.standings = standings = roster.standings.copy()
         view.masks = masks = self._index.lookup(ask.chain) if ask.chain else ()
         view.seeds, view.pressed, view.queued, view.light = roster.seeds, roster.pressed, roster.queued, roster.light
+        view.excluded, view.full = excluded, roster.full
+        view.own, view.own_tokens = roster.own.copy(), roster.own_tokens.copy()
         view.settings, view.index, view.predictor = self._settings, self._index, self._predictor
         slot, rule, numbers = self._policy(view) if len(view.slots) > 1 else (view.slots[0], "only engine", ())
         standing = standings[slot]
@@ -82,7 +84,7 @@ class Router:
             view.tokens(view.depth(slot)) if masks else 0,
             len(view.slots),
             0.0,
-            Snapshot(view, excluded, roster.full, roster.own.copy(), roster.own_tokens.copy()),
+            view,
         )
 
     def begin(self, engine: str, ask: Ask, now: float, decision: Decision | None = None) -> Lease:

@@ -3,7 +3,7 @@
 Loads, prefix matches and candidates stay as they were. What the standings and the predictor say is read when asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from penstock.policy.route.facts import Ask
@@ -32,12 +32,16 @@ class View:
         "adapter",
         "ask",
         "chance",
+        "excluded",
+        "full",
         "index",
         "light",
         "loads",
         "mask",
         "masks",
         "now",
+        "own",
+        "own_tokens",
         "predictor",
         "pressed",
         "queued",
@@ -69,6 +73,14 @@ class View:
     pressed: int
     queued: int
     light: int
+    excluded: Collection[str]
+    """Engines that the caller left out."""
+    full: int
+    """Engines, as bits, with as many requests as they may have."""
+    own: Sequence[int]
+    """Requests that this router had in flight, by slot."""
+    own_tokens: Sequence[int]
+    """Their tokens."""
     settings: RouteSettings
     index: PrefixIndex
     predictor: Predictor

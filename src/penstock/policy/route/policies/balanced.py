@@ -36,15 +36,17 @@ def balanced(view: View) -> Pick:
             slots = members(holders)
             numbers = view.tokens(depth), len(slots), len(near), bound, least
             return Pick(view.lightest(slots), PREFIX, numbers)
-    return _no_prefix(view, near, bound)
+    return _no_prefix(view, near, bound, least)
 
 
-def _no_prefix(view: View, near: Sequence[int], bound: float) -> Pick:
+def _no_prefix(view: View, near: Sequence[int], bound: float, least: float) -> Pick:
     ask, loads, pressed = view.ask, view.loads, view.pressed
     calm = ([slot for slot in near if not pressed >> slot & 1] if pressed else near) or near
     if ask.session:
         return Pick(view.rendezvous(key_of(ask.session), calm), SESSION, (len(calm), bound))
-    tied = min([loads[slot] for slot in calm]) + _TIE
+    if calm is not view.slots:
+        least = min([loads[slot] for slot in calm])
+    tied = least + _TIE
     ties = [slot for slot in calm if loads[slot] <= tied]
     if len(ties) == 1:
         slot = ties[0]
