@@ -5,7 +5,7 @@ from penstock.core.request import Request
 from penstock.policy.route.facts import Ask
 from penstock.policy.route.prefix import prompt_chain
 from penstock.wire.openai import BYTES_PER_TOKEN, Call
-from penstock.wire.prompt import has_prompt, prompt_from
+from penstock.wire.prompt import has_prompt, prompt_bytes, prompt_from
 
 SOLE = Ask("")
 """Stands for every request that has no choice: nothing of it is read."""
@@ -28,14 +28,19 @@ class AskReader:
     def read(self, request: Request, call: Call) -> Ask:
         """What `request`, whose fields are `call`, asks for."""
         model = call.model or ""
-        prompt = prompt_from(call) if has_prompt(request.path) else b""
-        size, most = len(prompt), call.most_output
+        chain: tuple[int, ...] = ()
+        size = 0
+        if has_prompt(request.path):
+            size = prompt_bytes(call)
+            if size > self._block_bytes:
+                chain = prompt_chain(prompt_from(call), self._block_bytes, model)
+        most = call.most_output
         special = request.special
         session = special.get(self._session)
         priority = special.get(self._priority)
         return Ask(
             model,
-            prompt_chain(prompt, self._block_bytes, model) if size >= self._block_bytes else (),
+            chain,
             size // BYTES_PER_TOKEN,
             min(most, 4 * USUAL_OUTPUT) if most else USUAL_OUTPUT,
             session.decode("latin-1") if session else "",

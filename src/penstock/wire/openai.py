@@ -38,7 +38,8 @@ class Call(PromptFields):
     @property
     def most_output(self) -> int:
         """Bound on output tokens that the client set, under whichever name; 0 without one."""
-        return max(0, self.max_completion_tokens or self.max_tokens or self.max_output_tokens or 0)
+        most = self.max_completion_tokens or self.max_tokens or self.max_output_tokens or 0
+        return most if most > 0 else 0
 
     @property
     def reports_usage(self) -> bool:

@@ -12,12 +12,13 @@ _REMEMBERED = 512
 class Claims:
     """Leases of one engine. Survives the engine's absence, so one that comes back finds its true count."""
 
-    __slots__ = ("_after", "_at", "models", "requests", "tokens")
+    __slots__ = ("_after", "_at", "adapters", "requests", "tokens")
 
     def __init__(self) -> None:
         self.requests = 0
         self.tokens = 0
-        self.models: dict[str, int] = {}
+        self.adapters: dict[str, int] = {}
+        """Leases by LoRA adapter."""
         self._at: deque[float] = deque(maxlen=_REMEMBERED)
         self._after: deque[int] = deque(maxlen=_REMEMBERED)
 
@@ -25,8 +26,8 @@ class Claims:
         """Counts a lease."""
         self.requests += 1
         self.tokens += lease.tokens
-        model = lease.ask.model
-        self.models[model] = self.models.get(model, 0) + 1
+        if lease.adapter:
+            self.adapters[lease.adapter] = self.adapters.get(lease.adapter, 0) + 1
         self._at.append(now)
         self._after.append(self.requests)
 
@@ -34,12 +35,12 @@ class Claims:
         """Counts a lease no more. The caller sees to it that this happens once."""
         self.requests -= 1
         self.tokens -= lease.tokens
-        model = lease.ask.model
-        left = self.models[model] - 1
-        if left:
-            self.models[model] = left
-        else:
-            del self.models[model]
+        if lease.adapter:
+            left = self.adapters[lease.adapter] - 1
+            if left:
+                self.adapters[lease.adapter] = left
+            else:
+                del self.adapters[lease.adapter]
         self._at.append(now)
         self._after.append(self.requests)
 

@@ -97,3 +97,5 @@ class Lease(msgspec.Struct):
     """Requests believed waiting in that engine when it began."""
     batch: float = 0.0
     """Requests believed running in that engine when it began."""
+    adapter: str = ""
+    """LoRA adapter that it keeps in use there."""

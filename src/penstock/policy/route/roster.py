@@ -39,11 +39,12 @@ class Roster:
         """When to call `refresh` next: readings age."""
         self.slot_of: dict[str, int] = {}
         self.standings: list[Standing | None] = []
+        """Replaced, not changed: decisions keep it, as they do `seeds`."""
         self.loads: list[float] = []
         self.own: list[int] = []
         self.own_tokens: list[int] = []
         self.seeds: list[int] = []
-        """64 bits per engine name, for rendezvous hashing. Replaced, not changed: decisions keep it."""
+        """64 bits per engine name, for rendezvous hashing."""
         self.pressed = 0
         """Engines, as bits: short of KV cache."""
         self.queued = 0
@@ -56,6 +57,7 @@ class Roster:
     def update(self, engines: Sequence[EngineFacts], now: float) -> int:
         """Takes a new view; returns the bits of the engines that left."""
         names = {e.name for e in engines}
+        self.standings = self.standings.copy()
         gone = 0
         for name in [n for n in self.slot_of if n not in names]:
             slot = self.slot_of.pop(name)

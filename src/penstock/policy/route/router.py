@@ -67,7 +67,7 @@ class Router:
         view.adapter = group.adapter
         view.turn = group.turn
         group.turn += 1
-        view.standings = standings = roster.standings.copy()
+        view.standings = standings = roster.standings
         view.masks = masks = self._index.lookup(ask.chain) if ask.chain else ()
         view.seeds, view.pressed, view.queued, view.light = roster.seeds, roster.pressed, roster.queued, roster.light
         view.excluded, view.full = excluded, roster.full
@@ -106,7 +106,8 @@ class Router:
         batch = standing.claims.requests + standing.others - queue
         fresh = ask.prompt_tokens - cached
         tokens = (fresh if fresh > 0 else 0) + ask.output_tokens
-        lease = Lease(engine, tokens, ask, now, False, cached, queue, batch if batch > 0.0 else 0.0)
+        adapter = ask.model if ask.model in standing.facts.adapters else ""
+        lease = Lease(engine, tokens, ask, now, False, cached, queue, batch if batch > 0.0 else 0.0, adapter)
         standing.claims.take(lease, now)
         roster.count(slot)
         if ask.chain:

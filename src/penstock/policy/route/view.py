@@ -4,7 +4,6 @@ Loads, prefix matches and candidates stay as they were. What the standings and t
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 from penstock.policy.route.facts import Ask
 from penstock.policy.route.latency import Predictor
@@ -17,12 +16,8 @@ _DENSE = 4
 """Reading every bit in turn is quicker than lifting out the set ones from one in so many."""
 
 
-class Pick(NamedTuple):
-    """The slot chosen, and the rule that chose it, with places for its numbers."""
-
-    slot: int
-    rule: str
-    numbers: tuple[object, ...] = ()
+Pick = tuple[int, str, tuple[object, ...]]
+"""The slot chosen, the rule that chose it, and the numbers for its places."""
 
 
 class View:

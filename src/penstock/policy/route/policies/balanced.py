@@ -35,7 +35,7 @@ def balanced(view: View) -> Pick:
         if holders:
             slots = members(holders)
             numbers = view.tokens(depth), len(slots), len(near), bound, least
-            return Pick(view.lightest(slots), PREFIX, numbers)
+            return (view.lightest(slots), PREFIX, numbers)
     return _no_prefix(view, near, bound, least)
 
 
@@ -43,15 +43,17 @@ def _no_prefix(view: View, near: Sequence[int], bound: float, least: float) -> P
     ask, loads, pressed = view.ask, view.loads, view.pressed
     calm = ([slot for slot in near if not pressed >> slot & 1] if pressed else near) or near
     if ask.session:
-        return Pick(view.rendezvous(key_of(ask.session), calm), SESSION, (len(calm), bound))
+        return (view.rendezvous(key_of(ask.session), calm), SESSION, (len(calm), bound))
     if calm is not view.slots:
         least = min([loads[slot] for slot in calm])
-    tied = least + _TIE
-    ties = [slot for slot in calm if loads[slot] <= tied]
+    ties = calm
+    if max(view.values) > least + _TIE:
+        tied = least + _TIE
+        ties = [slot for slot in calm if loads[slot] <= tied]
     if len(ties) == 1:
         slot = ties[0]
     elif ask.chain:
         slot = view.rendezvous(ask.chain[0] * _SPREAD, ties)
     else:
-        slot = view.any_of(ties)
-    return Pick(slot, NO_PREFIX, (loads[slot], len(calm), bound))
+        slot = ties[int(view.chance * len(ties))]
+    return (slot, NO_PREFIX, (loads[slot], len(calm), bound))

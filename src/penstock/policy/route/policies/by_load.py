@@ -7,7 +7,7 @@ from penstock.policy.route.view import Pick, View
 def least_load(view: View) -> Pick:
     """The least loaded."""
     slot = view.lightest(view.slots)
-    return Pick(slot, "least load %.2f of %d", (view.loads[slot], len(view.slots)))
+    return (slot, "least load %.2f of %d", (view.loads[slot], len(view.slots)))
 
 
 def power_of_two(view: View) -> Pick:
@@ -19,4 +19,4 @@ def power_of_two(view: View) -> Pick:
     if one == other:
         other = slots[(slots.index(one) + 1) % count]
     slot = one if view.loads[one] <= view.loads[other] else other
-    return Pick(slot, "less loaded of two: %.2f and %.2f", (view.loads[one], view.loads[other]))
+    return (slot, "less loaded of two: %.2f and %.2f", (view.loads[one], view.loads[other]))

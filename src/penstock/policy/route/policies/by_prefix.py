@@ -9,4 +9,4 @@ def prefix(view: View) -> Pick:
     depth, holders = longest(view.masks, view.mask)
     slots = members(holders) if holders else view.slots
     slot = view.lightest(slots)
-    return Pick(slot, "prefix %d tokens on %d of %d", (view.tokens(depth), len(slots), len(view.slots)))
+    return (slot, "prefix %d tokens on %d of %d", (view.tokens(depth), len(slots), len(view.slots)))

@@ -11,4 +11,4 @@ def session(view: View) -> Pick:
     if not view.ask.session:
         return least_load(view)
     slots = thinned(view)
-    return Pick(view.rendezvous(key_of(view.ask.session), slots), "session's own of %d", (len(slots),))
+    return (view.rendezvous(key_of(view.ask.session), slots), "session's own of %d", (len(slots),))

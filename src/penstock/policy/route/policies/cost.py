@@ -9,8 +9,8 @@ def lowest_cost(view: View) -> Pick:
     roomy = members(view.mask & ~crowded) if crowded else view.slots
     if not roomy:
         slot = view.lightest(view.slots)
-        return Pick(slot, "no room anywhere: least load %.2f of %d", (view.loads[slot], len(view.slots)))
+        return (slot, "no room anywhere: least load %.2f of %d", (view.loads[slot], len(view.slots)))
     costs = [view.standing(slot).facts.cost for slot in roomy]
     cheapest = min(costs)
     slot = view.lightest([s for s, cost in zip(roomy, costs, strict=True) if cost == cheapest])
-    return Pick(slot, "lowest cost %g of %d with room", (cheapest, len(roomy)))
+    return (slot, "lowest cost %g of %d with room", (cheapest, len(roomy)))

@@ -20,8 +20,8 @@ def predicted_latency(view: View) -> Pick:
     unknown = [s for s in slots if view.predictor.samples(view.standing(s).facts.name) < _UNKNOWN]
     if unknown:
         slot = view.lightest(unknown)
-        return Pick(slot, "%d engines yet unknown: least load %.2f", (len(unknown), view.loads[slot]))
+        return (slot, "%d engines yet unknown: least load %.2f", (len(unknown), view.loads[slot]))
     times = [expected(view, slot) or 0.0 for slot in slots]
     best = min(times)
     slot = view.lightest([s for s, time in zip(slots, times, strict=True) if time == best])
-    return Pick(slot, "predicted %.0f ms, best of %d considered", (best * 1e3, len(slots)))
+    return (slot, "predicted %.0f ms, best of %d considered", (best * 1e3, len(slots)))

@@ -28,10 +28,10 @@ def round_robin(view: View) -> Pick:
     """Each in turn."""
     slots = thinned(view)
     turn = view.turn % len(slots)
-    return Pick(slots[turn], "round robin: %d of %d", (turn + 1, len(slots)))
+    return (slots[turn], "round robin: %d of %d", (turn + 1, len(slots)))
 
 
 def random(view: View) -> Pick:
     """Any."""
     slots = thinned(view)
-    return Pick(view.any_of(slots), "random of %d", (len(slots),))
+    return (view.any_of(slots), "random of %d", (len(slots),))

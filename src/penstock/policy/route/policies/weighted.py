@@ -16,4 +16,4 @@ def weighted(view: View) -> Pick:
         totals = [total + weight * scorer(slot) for total, slot in zip(totals, view.slots, strict=True)]
     best = max(totals)
     slot = view.lightest([s for s, total in zip(view.slots, totals, strict=True) if total == best])
-    return Pick(slot, "score %.2f of at most %.2f, best of %d", (best, sum(weights.values()), len(totals)))
+    return (slot, "score %.2f of at most %.2f, best of %d", (best, sum(weights.values()), len(totals)))

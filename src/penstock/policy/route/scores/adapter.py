@@ -34,6 +34,6 @@ def residents(view: View, slots: Sequence[int]) -> list[int]:
 def _in_use(view: View, slot: int) -> bool:
     standing = view.standing(slot)
     model = view.ask.model
-    if model in standing.claims.models:
+    if model in standing.claims.adapters:
         return True
     return standing.facts.load is not None and model in standing.facts.load.adapters
