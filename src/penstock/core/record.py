@@ -28,7 +28,7 @@ class TokenSource(StrEnum):
     """Unknown: counts are zero and must not be read as a fact."""
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one request, whatever dialect reported them."""
 
     input_tokens: int = 0
@@ -37,7 +37,7 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning_tokens: int = 0
 
 
-class Attempt(msgspec.Struct, omit_defaults=True):
+class Attempt(msgspec.Struct, omit_defaults=True, gc=False):
     """One try at one engine."""
 
     engine: str
@@ -49,7 +49,7 @@ class Attempt(msgspec.Struct, omit_defaults=True):
     """Error code when the attempt failed."""
 
 
-class Record(msgspec.Struct, omit_defaults=True):
+class Record(msgspec.Struct, omit_defaults=True, gc=False):
     """One request. Durations in seconds, sizes in bytes, `time` in seconds since the epoch."""
 
     id: str

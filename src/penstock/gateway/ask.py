@@ -5,12 +5,14 @@ from penstock.core.request import Request
 from penstock.policy.route.facts import Ask
 from penstock.policy.route.prefix import prompt_chain
 from penstock.wire.openai import BYTES_PER_TOKEN, Call
-from penstock.wire.prompt import has_prompt, prompt_bytes, prompt_from
+from penstock.wire.prompt import has_prompt, prompt_from
 
 SOLE = Ask("")
 """Stands for every request that has no choice: nothing of it is read."""
 USUAL_OUTPUT = 256
 """Tokens an answer is taken to have when the client sets no bound."""
+LEAST_BLOCKS = 2
+"""A body shorter than so many blocks is not hashed: an engine reads its prompt in less time than a detour takes."""
 PATIENCE = b"x-stainless-read-timeout"
 """Header in which OpenAI's SDKs tell how long they will wait."""
 
@@ -20,6 +22,7 @@ class AskReader:
 
     def __init__(self, routing: Routing) -> None:
         self._block_bytes = routing.block_bytes
+        self._least_hashed = LEAST_BLOCKS * routing.block_bytes
         self._session = routing.session_header.lower().encode()
         self._priority = routing.priority_header.lower().encode()
         self.noted = frozenset({self._session, self._priority, PATIENCE})
@@ -29,11 +32,11 @@ class AskReader:
         """What `request`, whose fields are `call`, asks for."""
         model = call.model or ""
         chain: tuple[int, ...] = ()
-        size = 0
-        if has_prompt(request.path):
-            size = prompt_bytes(call)
-            if size > self._block_bytes:
-                chain = prompt_chain(prompt_from(call), self._block_bytes, model)
+        size = request.bytes_in
+        if size > self._least_hashed and has_prompt(request.path):
+            prompt = prompt_from(call)
+            size = len(prompt)
+            chain = prompt_chain(prompt, self._block_bytes, model)
         most = call.most_output
         special = request.special
         session = special.get(self._session)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.clock import monotonic
@@ -39,7 +39,8 @@ log = logging.getLogger("penstock.gateway")
 
 LONGEST_MODEL = 256
 """Characters of a model's name that are kept in Records: clients choose it, up to the size of a body."""
-Way = Callable[["App", Relay, Request, Call], Coroutine[Wait[Any], None, RequestError | None]]
+Way = Coroutine[Wait[Any], None, RequestError | None]
+"""Ends with what ended the request after its commit point, None for a whole answer; raises what ended it before."""
 FAILS_OVER = (NotFound, Unavailable, Overloaded, UpstreamFailed, UpstreamTimeout)
 """Errors before the commit point after which a model that stands in is asked."""
 ADVICE = AdviceSettings()
@@ -62,7 +63,7 @@ async def handle(app: App, connection: Connection, request: Request) -> None:
         if models is not None:
             relay.answer(200, models)
         else:
-            relay.failure = await _way_of(app, call)(app, relay, request, call)
+            relay.failure = await _answer(app, relay, request, call)
     except RequestError as error:
         relay.failure = error
         if error.retry is None:
@@ -94,23 +95,24 @@ def _advise(app: App, request: Request, error: RequestError) -> None:
         error.retry, error.retry_after_s = advice.retry, advice.retry_after_s
 
 
-def _way_of(app: App, call: Call) -> Way:
+def _answer(app: App, relay: Relay, request: Request, call: Call) -> Way:
     """Most fleets have one engine per model and no bounds: nothing to choose, to wait for or to fall over to."""
     if app.models:
-        return _answer_or_stand_in
+        return _answer_or_stand_in(app, relay, request, call)
     serving = app.fleet.serving(call.model)
-    if len(serving) == 1:
-        return _answer_within_bounds if serving[0].max_in_flight else _answer_from_one
+    if len(serving) == 1 and not serving[0].max_in_flight:
+        return _answer_from_one(app, relay, request, call, serving[0].name)
     for engine in serving:
-        if not engine.max_in_flight:
-            return _answer_from_any
-    return _answer_within_bounds
+        if not engine.max_in_flight:  # it never is full, so nobody ever waits
+            tries = Tries(app, relay, call, app.asks.read(request, call), serving)
+            return _answer_from_engine(app, relay, request, call, tries)
+    return _answer_within_bounds(app, relay, request, call)
 
 
-async def _answer_from_one(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
+async def _answer_from_one(app: App, relay: Relay, request: Request, call: Call, engine: str) -> RequestError | None:
     """As `_answer_from_engine`, from the only engine there is."""
     fleet = app.fleet
-    engine = relay.engine = fleet.serving(call.model)[0].name
+    relay.engine = engine
     if app.routing.explain_headers:
         relay.extra = headers_of(relay)
     alone = fleet.alone
@@ -134,14 +136,6 @@ async def _answer_from_one(app: App, relay: Relay, request: Request, call: Call)
         if fresh or not stale or app.draining or engine not in fleet.engines:
             raise failure
         fresh = True
-
-
-def _answer_from_any(
-    app: App, relay: Relay, request: Request, call: Call
-) -> Coroutine[Wait[Any], None, RequestError | None]:
-    """As `_answer_within_bounds`, where nobody ever waits."""
-    tries = Tries(app, relay, call, app.asks.read(request, call), app.fleet.serving(call.model))
-    return _answer_from_engine(app, relay, request, call, tries)
 
 
 async def _answer_or_stand_in(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
@@ -208,7 +202,8 @@ async def _answer_from_engine(
             fleet.release(lease, monotonic())
             if verdict is not None:
                 app.judge(relay, lease, verdict, failure)
-            app.waiting.ended(lease.tokens)
+            if app.waiting.lines:
+                app.waiting.ended(lease.tokens)
         if failure is None:
             relay.attempts.append(Attempt(relay.engine, relay.sent_at - request.received, relay.was_reused))
             return None

@@ -16,7 +16,7 @@ from penstock.gateway.view import FleetView
 from penstock.policy.resilience.timeouts import Timeouts
 from penstock.policy.route.facts import Lease
 
-MOST_TIMED = 16
+MOST_TIMED = 8
 """Answers of a batch whose times are learnt: a busy second brings thousands, and the last few hundred count."""
 
 

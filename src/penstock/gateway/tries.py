@@ -110,7 +110,9 @@ class Tries:
             return self._serving[0].name
         app = self._app
         began = monotonic()
-        decision = self.decision = app.fleet.choose(self.ask, began, app.chance(), self._excluded)
+        fleet = app.fleet
+        choose = fleet.choose if fleet.health.troubled else fleet.router.choose
+        decision = self.decision = choose(self.ask, began, app.chance(), self._excluded)
         if decision is None:
             reason = "Every engine that serves this model has failed this request or takes no more now."
             raise Unavailable(reason, code="overloaded", retry_after_s=RETRY_AFTER_S)
@@ -118,7 +120,8 @@ class Tries:
         if app.hedger.enabled:
             delay_s = app.hedger.delay_s(self.kind, repeatable=self.repeatable)
             self._relay.hedge_at = began + delay_s if delay_s is not None else 0.0
-        self._relay.decisions = [*self._relay.decisions, decision]
+        earlier = self._relay.decisions
+        self._relay.decisions = [*earlier, decision] if earlier else [decision]
         return decision.engine
 
     def may_go_on(self, failure: RequestError) -> bool:

@@ -45,6 +45,8 @@ class FleetView:
     def __init__(self, open_engine: Callable[[Endpoint], Engine], routing: Routing, health: Health) -> None:
         self._open_engine = open_engine
         self.router = Router(route_settings(routing))
+        self.release = self.router.end
+        """Returns a lease: (lease, now)."""
         self.health = health
         self._engines: dict[str, tuple[str, Engine]] = {}
         self._by_model: dict[str, tuple[Endpoint, ...]] = {}
@@ -192,10 +194,6 @@ class FleetView:
         if self.health.troubled and ask is not SOLE:
             self.health.began(engine, now)
         return self.router.begin(engine, ask, now, decision)
-
-    def release(self, lease: Lease, now: float) -> None:
-        """Returns the lease."""
-        self.router.end(lease, now)
 
     def observed(self, lease: Lease, now: float, verdict: Verdict) -> None:
         """Remembers how the engine did."""

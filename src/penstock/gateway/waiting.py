@@ -36,7 +36,8 @@ class Waiting:
         self._settings = AdmissionSettings(requests=settings.size, longest=settings.max_wait)
         self._max_wait_s = settings.max_wait
         self._fleet = fleet
-        self._lines: dict[tuple[str, str], _Line] = {}
+        self.lines: dict[tuple[str, str], _Line] = {}
+        """By model and pool. Empty while no request has found all of its engines bounded."""
         self._keys = itertools.count()
 
     async def enter(self, relay: Relay, ask: Ask, model: str, engines: Sequence[Endpoint], patience_s: float) -> None:
@@ -72,17 +73,15 @@ class Waiting:
 
     def ended(self, tokens: int) -> None:
         """A request has ended somewhere: whoever has room now starts."""
-        if not self._lines:
-            return
         now = monotonic()
-        for line in list(self._lines.values()):
+        for line in list(self.lines.values()):
             if line.waits:
                 line.queue.completed(tokens, now)
                 self._start(line, now)
 
     def sweep(self, now: float) -> None:
         """Starts who can, and turns away who waited too long. Engines may have come since."""
-        for (model, _), line in list(self._lines.items()):  # who is turned away may join another
+        for (model, _), line in list(self.lines.items()):  # who is turned away may join another
             if line.waits:
                 for key in line.queue.expired(now):
                     reason = f"No engine had room within queue.max_wait ({self._max_wait_s:g} s) or the client's own."
@@ -92,25 +91,25 @@ class Waiting:
 
     def drain(self, now: float) -> None:
         """Turns everybody away: the gateway stops."""
-        for line in list(self._lines.values()):
+        for line in list(self.lines.values()):
             for key in line.queue.drain(now):
                 reason = "The gateway is stopping; another will take the request."
                 line.waits.pop(key).set(_overloaded(reason, "queue_full", 1.0))
 
     def depths(self) -> dict[tuple[str, str], int]:
         """(model, pool) -> requests that wait."""
-        return {place: len(line.queue) for place, line in self._lines.items()}
+        return {place: len(line.queue) for place, line in self.lines.items()}
 
     def explain(self) -> list[dict[str, object]]:
         """For people."""
         now = monotonic()
-        return [{"model": m, "pool": p, **line.queue.explain(now)} for (m, p), line in self._lines.items()]
+        return [{"model": m, "pool": p, **line.queue.explain(now)} for (m, p), line in self.lines.items()]
 
     def _line(self, model: str, engines: Sequence[Endpoint]) -> _Line:
         place = (model, engines[0].pool)
-        line = self._lines.get(place)
+        line = self.lines.get(place)
         if line is None:
-            line = self._lines[place] = _Line(self._settings)
+            line = self.lines[place] = _Line(self._settings)
         line.engines = engines
         return line
 

@@ -37,6 +37,7 @@ CONNECTIONS = PROCESS.offset("penstock_connections")
 ACCEPTED = PROCESS.offset("penstock_connections_accepted")
 DROPPED = PROCESS.offset("penstock_access_log_dropped")
 
+DURATION_SUM = DURATION + len(buckets.LATENCY) + 1
 BETWEEN_SUM = BETWEEN + len(buckets.TOKEN) + 1
 
 
@@ -48,7 +49,7 @@ class Meter:
         self.mark = writer.mark
         self.flush = writer.flush
         self._traffic: dict[tuple[str, str, str], Row] = {}
-        self._requests: dict[tuple[str, str, str, int, Outcome], Row] = {}
+        self._requests: dict[tuple[str, str, str, int, Outcome | None], tuple[Row, Row]] = {}
 
     def route(self, path: bytes) -> str:
         """The label value of a path."""
@@ -81,20 +82,22 @@ class Meter:
 
     def finish(self, record: Record, route: str, model: str) -> None:
         """Counts one ended request. `model`: its label value, a model of the fleet or `other`."""
-        outcome = record.outcome or Outcome.INTERNAL_ERROR
-        key = (route, model, record.engine, record.status, outcome)
-        counted = self._requests.get(key)
-        if counted is None:
+        key = (route, model, record.engine, record.status, record.outcome)
+        rows = self._requests.get(key)
+        if rows is None:
+            outcome = record.outcome or Outcome.INTERNAL_ERROR
             labels = (route, model, record.engine, str(record.status), outcome.value)
-            counted = self._requests[key] = self._writer.row(REQUESTS, labels)
+            rows = self._writer.row(REQUESTS, labels), self.traffic(route, model, record.engine)
+            self._requests[key] = rows
+        counted, row = rows
         counted.numbers[0] += 1
-        row = self.traffic(route, model, record.engine)
         if not counted.marked:
             self.mark(counted)
         if not row.marked:
             self.mark(row)
         numbers = row.numbers
-        observe(numbers, DURATION, buckets.LATENCY, record.duration_s)
+        numbers[DURATION + bisect_left(buckets.LATENCY, record.duration_s)] += 1
+        numbers[DURATION_SUM] += record.duration_s
         if record.ttft_s is not None:
             observe(numbers, FIRST_TOKEN, buckets.FIRST_TOKEN, record.ttft_s)
         if record.tpot_s is not None:

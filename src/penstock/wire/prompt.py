@@ -26,18 +26,6 @@ def has_prompt(path: bytes) -> bool:
     return path.endswith(GENERATING)
 
 
-def prompt_bytes(fields: PromptFields) -> int:
-    """Length of the prompt in bytes, with its last bracket or quote."""
-    return (
-        len(fields.messages)
-        + len(fields.prompt)
-        + len(fields.input)
-        + len(fields.tools)
-        + len(fields.system)
-        + len(fields.instructions)
-    )
-
-
 def prompt_from(fields: PromptFields) -> bytes:
     """Tool definitions, system prompt and conversation as one run of bytes.
 

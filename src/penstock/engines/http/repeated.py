@@ -32,7 +32,10 @@ class Repeated:
             return None
         body = data[end + len(self._after) :]
         length = int(digits)
-        return (self._head.of_length(length), body) if len(body) == length else None
+        if len(body) != length:
+            return None
+        head = self._head
+        return (head if length == head.content_length else head.of_length(length)), body
 
 
 def repeatable(data: bytes, head: ResponseHead) -> Repeated | None:

@@ -96,7 +96,7 @@ class Desk:
     def read(self, path: bytes, headers: Mapping[str, bytes], body: bytes, now: float) -> Ask:
         """What a request asks for. Raises BadRequest for JSON that cannot be read."""
         request = Request(now)
-        request.path, request.body = path, body
+        request.path, request.body, request.bytes_in = path, body, len(body)
         request.special = {name.encode("latin-1"): value for name, value in headers.items()}
         ask = self._asks.read(request, read_call(request))
         priority = self._objectives.get(headers.get(OBJECTIVE, b"").decode("latin-1"))

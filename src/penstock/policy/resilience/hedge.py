@@ -29,12 +29,9 @@ class Hedger:
 
     def __init__(self, settings: HedgeSettings, budget: RetryBudget, learned: Timeouts) -> None:
         self._settings = settings
+        self.enabled = settings.enabled
         self._budget = budget
         self._learned = learned
-
-    @property
-    def enabled(self) -> bool:
-        return self._settings.enabled
 
     def delay_s(self, kind: Kind, *, repeatable: bool) -> float | None:
         """Seconds after sending when to ask `may_hedge`; None: never for this request."""

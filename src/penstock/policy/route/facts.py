@@ -5,7 +5,7 @@ import msgspec
 from penstock.core.load import Load
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """What one request needs of an engine."""
 
     model: str
@@ -61,7 +61,7 @@ class Scored(msgspec.Struct, frozen=True):
     in_flight_tokens: int = 0
 
 
-class Decision(msgspec.Struct):
+class Decision(msgspec.Struct, gc=False):
     """The engine chosen, and why. Cheap to make: the candidates' scores are worked out by `Router.explain`."""
 
     engine: str
@@ -82,7 +82,7 @@ class Decision(msgspec.Struct):
         return self.rule % self.numbers
 
 
-class Lease(msgspec.Struct):
+class Lease(msgspec.Struct, gc=False):
     """A request's claim on an engine, from choice to end (law 6: every lease returns)."""
 
     engine: str

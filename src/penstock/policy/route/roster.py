@@ -121,14 +121,11 @@ class Roster:
                 self.queued |= bit
             if standing.facts.weight < 1.0:
                 self.light |= bit
-            self.count(slot)
+            self.count(slot, standing)
         self.recheck = recheck
 
-    def count(self, slot: int) -> None:
+    def count(self, slot: int, standing: Standing) -> None:
         """Brings the arrays up to date after a claim was taken or given."""
-        standing = self.standings[slot]
-        if standing is None:
-            return
         claims = standing.claims
         self.loads[slot] = standing.load()
         self.own[slot] = claims.requests

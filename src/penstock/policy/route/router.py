@@ -70,7 +70,7 @@ class Router:
         view.standings = standings = roster.standings
         view.masks = masks = self._index.lookup(ask.chain) if ask.chain else ()
         view.seeds, view.pressed, view.queued, view.light = roster.seeds, roster.pressed, roster.queued, roster.light
-        view.excluded, view.full = excluded, roster.full
+        view.excluded = excluded
         view.own, view.own_tokens = roster.own.copy(), roster.own_tokens.copy()
         view.settings, view.index, view.predictor = self._settings, self._index, self._predictor
         slot, rule, numbers = self._policy(view) if len(view.slots) > 1 else (view.slots[0], "only engine", ())
@@ -109,7 +109,7 @@ class Router:
         adapter = ask.model if ask.model in standing.facts.adapters else ""
         lease = Lease(engine, tokens, ask, now, False, cached, queue, batch if batch > 0.0 else 0.0, adapter)
         standing.claims.take(lease, now)
-        roster.count(slot)
+        roster.count(slot, standing)
         if ask.chain:
             self._index.note(1 << slot, ask.chain, standing.capacity())
         return lease
@@ -125,11 +125,13 @@ class Router:
         lease.ended = True
         roster = self._roster
         slot = roster.slot_of.get(lease.engine)
-        roster.claims(lease.engine).give(lease, now)
-        if slot is None:
+        standing = roster.standings[slot] if slot is not None else None
+        if slot is None or standing is None:
+            roster.claims(lease.engine).give(lease, now)
             roster.tidy(lease.engine)
         else:
-            roster.count(slot)
+            standing.claims.give(lease, now)
+            roster.count(slot, standing)
 
     def learn(
         self,

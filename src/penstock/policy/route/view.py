@@ -28,7 +28,6 @@ class View:
         "ask",
         "chance",
         "excluded",
-        "full",
         "index",
         "light",
         "loads",
@@ -70,8 +69,6 @@ class View:
     light: int
     excluded: Collection[str]
     """Engines that the caller left out."""
-    full: int
-    """Engines, as bits, with as many requests as they may have."""
     own: Sequence[int]
     """Requests that this router had in flight, by slot."""
     own_tokens: Sequence[int]
