@@ -5,10 +5,12 @@ PenstockError
 ├── ModelError              a model cannot be found, fetched or trusted
 └── RequestError            ends one request
     ├── BadRequest          400   invalid_request
-    ├── Unauthenticated     401   invalid_api_key
+    ├── Unauthenticated     401   invalid_api_key | key_expired | key_revoked
+    ├── Forbidden           403   model_not_allowed | endpoint_not_allowed | admin_not_allowed
     ├── NotFound            404   model_not_found | not_found
     ├── MethodNotAllowed    405   method_not_allowed
     ├── RequestTimeout      408   request_timeout
+    ├── Conflict            409   already_exists
     ├── TooLarge            413   request_too_large
     ├── ExpectationFailed   417   expectation_failed
     ├── Overloaded          429   queue_full | deadline_unmeetable | queue_timeout | displaced | bulkhead_full
@@ -16,7 +18,7 @@ PenstockError
     ├── ClientLeft          499   recorded, never sent
     ├── InternalError       500   internal_error
     ├── UpstreamFailed      502   upstream_refused | upstream_reset | upstream_malformed
-    ├── Unavailable         503   engine_unavailable | overloaded
+    ├── Unavailable         503   engine_unavailable | overloaded | identity_unavailable
     └── UpstreamTimeout     504   first_byte_timeout | engine_slow | stall_timeout | total_timeout | connect_timeout
                                   | drain_timeout
 """
@@ -66,6 +68,12 @@ class Unauthenticated(RequestError):
     status, type, code, retry = 401, "authentication_error", "invalid_api_key", False
 
 
+class Forbidden(RequestError):
+    """The caller is known, and may not do this."""
+
+    status, type, code, retry = 403, "permission_error", "endpoint_not_allowed", False
+
+
 class NotFound(RequestError):
     status, type, code, retry = 404, "invalid_request_error", "not_found", False
 
@@ -76,6 +84,10 @@ class MethodNotAllowed(RequestError):
 
 class RequestTimeout(RequestError):
     status, type, code = 408, "timeout_error", "request_timeout"
+
+
+class Conflict(RequestError):
+    status, type, code, retry = 409, "invalid_request_error", "already_exists", False
 
 
 class TooLarge(RequestError):

@@ -1,0 +1,65 @@
+"""The tree in a file of this machine: SQLite, in the data folder."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from penstock.core.errors import ConfigError, RequestError
+from penstock.state.identity.database import TIMEOUT_S, Query, Row, Value, unavailable
+
+
+class Sqlite:
+    """A Database in one file, which only its owner may read. Statements run in a thread: a disk may be slow."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self, *, write: bool) -> AsyncIterator[Query]:
+        async with self._turn:
+            connection = await asyncio.to_thread(self._connected)
+
+            async def query(statement: str, values: Sequence[Value]) -> list[Row]:
+                return await asyncio.to_thread(_run, connection, statement, values)
+
+            await query("BEGIN IMMEDIATE" if write else "BEGIN", ())
+            try:
+                yield query
+                await query("COMMIT", ())
+            except BaseException:
+                with suppress(RequestError):
+                    await query("ROLLBACK", ())
+                raise
+
+    async def close(self) -> None:
+        async with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                made = sqlite3.connect(self._path, timeout=TIMEOUT_S, isolation_level=None, check_same_thread=False)
+                # Readers of other processes go on while one writes; a commit is on the disk when it returns.
+                made.execute("PRAGMA journal_mode=WAL")
+                made.execute("PRAGMA synchronous=FULL")
+            except (OSError, sqlite3.Error) as error:
+                why = error.strerror if isinstance(error, OSError) else error
+                raise ConfigError(f"store: cannot use {str(self._path)!r}: {why}; give a file in a folder of yours") from None
+            self._connection = made
+        return self._connection
+
+
+def _run(connection: sqlite3.Connection, statement: str, values: Sequence[Value]) -> list[Row]:
+    try:
+        return connection.execute(statement, values).fetchall()
+    except sqlite3.Error as error:
+        raise unavailable(error) from None
