@@ -39,7 +39,7 @@ def model_allowed(scopes: Scopes, model: str | None) -> bool:
         return True
     if not model or "\0" in model:
         return False
-    for pattern in scopes.models:
+    for pattern in scopes.models:  # noqa: SIM110 - `any` with a generator takes twice as long
         if model == pattern or (pattern[-1] == "*" and model.startswith(pattern[:-1])):
             return True
     return False
@@ -48,7 +48,8 @@ def model_allowed(scopes: Scopes, model: str | None) -> bool:
 def path_allowed(scopes: Scopes, path: bytes) -> bool:
     """Whether `path` is one of `scopes.endpoints` or below it, whole segments at a time.
 
-    An engine may read `%2e%2e`, `//`, `\\` or `.` segments as another path: with endpoints to keep to, they pass nowhere.
+    An engine may read `%2e%2e`, `//`, `\\` or `.` segments as another path: a caller bound to endpoints may not send
+    them.
     """
     if not scopes.endpoints:
         return True

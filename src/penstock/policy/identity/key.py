@@ -1,8 +1,9 @@
 """The form of an API key: `sk-ps-<id>-<secret>`. The id is public, the secret is kept by nobody but its owner.
 
 Id and secret are base32 in lower case (RFC 4648): 12 characters, 60 bits, and 40 characters, 200 bits. What is stored
-of a secret is its SHA-256. A slow hash (argon2, bcrypt) protects secrets that people choose, by making each guess dear;
-200 random bits cannot be guessed at any price, and a slow hash would only be a cost per request and a way to exhaust us.
+of a secret is its SHA-256. A slow hash (argon2, bcrypt) protects secrets that people choose, by making each guess
+dear. 200 random bits cannot be guessed at any price: a slow hash would only cost time per request, and help who wants
+to exhaust us.
 """
 
 from hashlib import sha256

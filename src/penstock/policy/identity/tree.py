@@ -1,4 +1,4 @@
-"""The tree of tenants as it is stored: organisations -> teams -> keys. Times are seconds since the epoch, 0 for never."""
+"""The tree of tenants as it is stored: organisations -> teams -> keys. Times are seconds since the epoch; 0: never."""
 
 import msgspec
 

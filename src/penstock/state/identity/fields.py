@@ -44,8 +44,8 @@ class KeyFields(OrgFields, forbid_unknown_fields=True, omit_defaults=True):
 
     name: str | UnsetType = UNSET
     admin: bool | UnsetType = UNSET
-    weight: float | None | UnsetType = UNSET
-    priority: int | None | UnsetType = UNSET
+    weight: float | UnsetType | None = UNSET
+    priority: int | UnsetType | None = UNSET
     expires: float | UnsetType = UNSET
     """Seconds since the epoch; 0: never."""
 
@@ -100,8 +100,8 @@ def checked_name(field: str, name: str) -> str:
 
 def _with(old: T, fields: OrgFields, level: Level) -> T:
     scopes = old.scopes
-    models = scopes.models if fields.models is UNSET else _models(fields.models)
-    endpoints = scopes.endpoints if fields.endpoints is UNSET else _endpoints(fields.endpoints)
+    models = scopes.models if fields.models is UNSET else checked_models(fields.models)
+    endpoints = scopes.endpoints if fields.endpoints is UNSET else checked_endpoints(fields.endpoints)
     rules = old.rules
     if fields.limits is not UNSET:
         try:
@@ -111,7 +111,8 @@ def _with(old: T, fields: OrgFields, level: Level) -> T:
     return msgspec.structs.replace(old, scopes=Scopes(models, endpoints, scopes.admin), rules=rules)
 
 
-def _models(values: Iterable[str]) -> tuple[str, ...]:
+def checked_models(values: Iterable[str]) -> tuple[str, ...]:
+    """Names of models, each with `*` at its end at most. Raises BadRequest."""
     found = _few("models", values)
     for value in found:
         if not is_pattern(value):
@@ -121,7 +122,8 @@ def _models(values: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def _endpoints(values: Iterable[str]) -> tuple[str, ...]:
+def checked_endpoints(values: Iterable[str]) -> tuple[str, ...]:
+    """Paths without query, dots or escapes; a `/` at the end is dropped. Raises BadRequest."""
     found = tuple(value.rstrip("/") for value in _few("endpoints", values))
     for value in found:
         plain = value.isascii() and value.isprintable() and len(value) <= 256 and not set(value) & set("%\\?#* ")

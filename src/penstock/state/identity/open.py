@@ -33,7 +33,9 @@ def default_url(environ: Mapping[str, str], home: Path) -> str:
     """A file in `$PENSTOCK_DATA`, else `$XDG_DATA_HOME/penstock`, else `~/.local/share/penstock`."""
     chosen, base = environ.get("PENSTOCK_DATA"), environ.get("XDG_DATA_HOME", "")
     # A relative XDG_DATA_HOME is to be ignored (XDG Base Directory Specification).
-    folder = Path(chosen).absolute() if chosen else (Path(base) if base[:1] == "/" else home / ".local/share") / "penstock"
+    folder = (
+        Path(chosen).absolute() if chosen else (Path(base) if base[:1] == "/" else home / ".local/share") / "penstock"
+    )
     return f"sqlite:{folder / FILE}"
 
 
@@ -42,5 +44,7 @@ def _sqlite(url: str) -> Database:
     if path.startswith("//"):
         path = path[2:]
     if not path or "\0" in path:
-        raise ConfigError("store: the URL names no file; write sqlite:PATH, such as sqlite:/var/lib/penstock/identity.db")
+        raise ConfigError(
+            "store: the URL names no file; write sqlite:PATH, such as sqlite:/var/lib/penstock/identity.db"
+        )
     return Sqlite(Path(path))

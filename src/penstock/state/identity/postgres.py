@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, LiteralString, cast
+from typing import TYPE_CHECKING
 
 from penstock.core.errors import ConfigError
 from penstock.state.identity.database import TIMEOUT_S, Query, Row, Value, unavailable
@@ -65,7 +65,9 @@ class Postgres:
                     self._url, autocommit=True, connect_timeout=round(TIMEOUT_S), application_name="penstock identity"
                 )
             except psycopg.ProgrammingError:
-                raise ConfigError("store: the postgresql:// URL is malformed; write postgresql://user@host/name") from None
+                raise ConfigError(
+                    "store: the postgresql:// URL is malformed; write postgresql://user@host/name"
+                ) from None
             except psycopg.Error as error:
                 raise unavailable(f"{type(error).__name__} while connecting") from None
         return self._connection
@@ -80,7 +82,7 @@ async def _run(connection: "AsyncConnection", statement: str, values: Sequence[V
     import psycopg  # noqa: PLC0415
 
     try:
-        cursor = await connection.execute(cast(LiteralString, statement.replace("?", "%s")), values)
+        cursor = await connection.execute(statement.replace("?", "%s"), values)
         return await cursor.fetchall() if cursor.description is not None else []
     except psycopg.Error as error:
         raise unavailable(error.sqlstate or type(error).__name__) from None

@@ -10,7 +10,8 @@ from penstock.state.identity.database import Database
 STEPS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE identity_org (name TEXT PRIMARY KEY, body TEXT NOT NULL)",
-        "CREATE TABLE identity_team (org TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (org, name))",
+        "CREATE TABLE identity_team (org TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, "
+        "PRIMARY KEY (org, name))",
         "CREATE TABLE identity_key (id TEXT PRIMARY KEY, org TEXT NOT NULL, team TEXT NOT NULL, body TEXT NOT NULL)",
         "CREATE INDEX identity_key_by_tenant ON identity_key (org, team)",
     ),

@@ -53,7 +53,9 @@ class Sqlite:
                 made.execute("PRAGMA synchronous=FULL")
             except (OSError, sqlite3.Error) as error:
                 why = error.strerror if isinstance(error, OSError) else error
-                raise ConfigError(f"store: cannot use {str(self._path)!r}: {why}; give a file in a folder of yours") from None
+                raise ConfigError(
+                    f"store: cannot use {str(self._path)!r}: {why}; give a file in a folder of yours"
+                ) from None
             self._connection = made
         return self._connection
 

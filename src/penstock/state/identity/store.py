@@ -16,7 +16,7 @@ from penstock.core.errors import BadRequest, Conflict, NotFound
 from penstock.policy.identity.key import ALPHABET, ID_CHARS, NO_DIGEST, SECRET_CHARS, Secret, digest, written
 from penstock.policy.identity.resolve import Snapshot, resolve
 from penstock.policy.identity.tree import Key, Org, Team
-from penstock.state.identity.database import Database, Query, Row
+from penstock.state.identity.database import Database, Query, Row, unavailable
 from penstock.state.identity.fields import (
     KeyFields,
     OrgFields,
@@ -274,7 +274,10 @@ def _text(value: Org | Team | Key) -> str:
 
 def _read(row: Row, kind: type[T]) -> T:
     assert isinstance(row[0], str)
-    return msgspec.json.decode(row[0], type=kind)
+    try:
+        return msgspec.json.decode(row[0], type=kind)
+    except msgspec.MsgspecError as error:
+        raise unavailable(f"a row cannot be read, was it written by a newer Penstock? {error}") from None
 
 
 def _only(rows: Sequence[Row], kind: type[T], field: str, name: str) -> T:

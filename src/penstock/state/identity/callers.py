@@ -1,0 +1,57 @@
+"""Everyone who may use the API: the config's plain keys, the keys of the directory, and token bearers."""
+
+from hashlib import sha256
+
+from penstock.core.errors import Unauthenticated
+from penstock.core.tenant import Principal, Tenant
+from penstock.policy.identity.directory import UNKNOWN_KEY, Directory
+from penstock.policy.identity.key import PREFIX
+from penstock.state.identity.jwt import Tokens
+
+ANYBODY = Principal(Tenant())
+"""Who asks an open API."""
+
+
+class Callers:
+    """One per worker. With neither keys nor directory nor tokens the API is open."""
+
+    __slots__ = ("_plain", "directory", "tokens")
+
+    def __init__(
+        self, plain: tuple[str, ...] = (), directory: Directory | None = None, tokens: Tokens | None = None
+    ) -> None:
+        digests = (sha256(key.encode()).digest() for key in plain)
+        # Found by digest: where in a table a digest of the guess leads says nothing of the key.
+        self._plain = {digest: Principal(Tenant(key=digest.hex()[:8])) for digest in digests}
+        self.directory = directory
+        self.tokens = tokens
+
+    @property
+    def open(self) -> bool:
+        return not self._plain and self.directory is None and self.tokens is None
+
+    def authenticate(self, authorization: bytes | None, api_key: bytes | None, now: float) -> Principal:
+        """Whose credential `Authorization: Bearer` holds, or `x-api-key` where that is absent. Raises Unauthenticated.
+
+        `now` is the wall clock's.
+        """
+        if self.open:
+            return ANYBODY
+        if authorization is not None:
+            scheme, _, credential = authorization.partition(b" ")
+            if scheme.lower() != b"bearer":
+                raise Unauthenticated("Send the API key as `Authorization: Bearer KEY`.")
+            credential = credential.strip()
+        else:
+            credential = api_key or b""
+        if not credential:
+            raise Unauthenticated("No API key was sent; send `Authorization: Bearer KEY`.")
+        if self._plain:
+            found = self._plain.get(sha256(credential).digest())
+            if found is not None:
+                return found
+        if self.directory is not None and credential.startswith(PREFIX):
+            return self.directory.authenticate(credential, now)
+        if self.tokens is not None and credential.startswith(b"eyJ"):
+            return self.tokens.authenticate(credential, now)
+        raise Unauthenticated(UNKNOWN_KEY)
