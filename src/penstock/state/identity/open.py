@@ -31,12 +31,12 @@ def open_store(url: str) -> Store:
 
 def default_url(environ: Mapping[str, str], home: Path) -> str:
     """A file in `$PENSTOCK_DATA`, else `$XDG_DATA_HOME/penstock`, else `~/.local/share/penstock`."""
-    chosen, base = environ.get("PENSTOCK_DATA"), environ.get("XDG_DATA_HOME", "")
+    if chosen := environ.get("PENSTOCK_DATA"):
+        return f"sqlite:{Path(chosen).absolute() / FILE}"
+    base = environ.get("XDG_DATA_HOME", "")
     # A relative XDG_DATA_HOME is to be ignored (XDG Base Directory Specification).
-    folder = (
-        Path(chosen).absolute() if chosen else (Path(base) if base[:1] == "/" else home / ".local/share") / "penstock"
-    )
-    return f"sqlite:{folder / FILE}"
+    shared = Path(base) if base.startswith("/") else home / ".local" / "share"
+    return f"sqlite:{shared / 'penstock' / FILE}"
 
 
 def _sqlite(url: str) -> Database:

@@ -98,6 +98,11 @@ class Store:
             if not found.deleted:
                 found = msgspec.structs.replace(found, deleted=now)
                 await _put_org(query, found)
+                rows = await query("SELECT body FROM identity_team WHERE org = ?", (name,))
+                for team in [_read(row, Team) for row in rows]:
+                    if not team.deleted:
+                        await _put_team(query, msgspec.structs.replace(team, deleted=now))
+                await _revoke_all(query, await query("SELECT body FROM identity_key WHERE org = ?", (name,)), now)
         return found
 
     # -- teams ------------------------------------------------------------------------------------------------------
@@ -138,6 +143,8 @@ class Store:
             if not found.deleted:
                 found = msgspec.structs.replace(found, deleted=now)
                 await _put_team(query, found)
+                rows = await query("SELECT body FROM identity_key WHERE org = ? AND team = ?", (org, name))
+                await _revoke_all(query, rows, now)
         return found
 
     # -- keys -------------------------------------------------------------------------------------------------------
@@ -187,7 +194,7 @@ class Store:
         async with self._transaction(write=True) as query:
             found = await _key(query, key_id)
             if not found.revoked:
-                found = msgspec.structs.replace(found, revoked=now, previous=NO_DIGEST, previous_until=0.0)
+                found = _revoked(found, now)
                 await _put_key(query, found)
         return found
 
@@ -250,6 +257,16 @@ async def _issue(query: Query, org: str, team: str, fields: KeyFields, now: floa
     made = key_with(Key(key_id, digest(secret), org, team, created=now), fields, above, now)
     await query("INSERT INTO identity_key VALUES (?, ?, ?, ?)", (key_id, org, team, _text(made)))
     return Issued(made, written(key_id, secret))
+
+
+async def _revoke_all(query: Query, rows: Sequence[Row], now: float) -> None:
+    for key in [_read(row, Key) for row in rows]:
+        if not key.revoked:
+            await _put_key(query, _revoked(key, now))
+
+
+def _revoked(key: Key, now: float) -> Key:
+    return msgspec.structs.replace(key, revoked=now, previous=NO_DIGEST, previous_until=0.0)
 
 
 async def _put_org(query: Query, org: Org) -> None:
