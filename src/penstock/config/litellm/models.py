@@ -67,12 +67,13 @@ def _deployment(entry: Part, found: Found) -> None:
         entry.skip(
             "model_name" if name is None else "litellm_params.model", "missing, so this deployment is not imported"
         )
-    else:
-        _engine(name, model, provider, params, found)
+    elif (address := _address(model, provider, params)) is not None:
+        _engine(name, *address, params, found)
     params.close()
 
 
-def _engine(name: str, model: str, provider: str | None, params: Part, found: Found) -> None:
+def _address(model: str, provider: str | None, params: Part) -> tuple[str, str] | None:
+    """The engine's own name for the model, and its URL; None when the provider does not speak OpenAI's API."""
     prefix, sign, rest = model.partition("/")
     if provider is None:
         provider, model = (prefix, rest) if sign else ("openai", model)
@@ -81,13 +82,14 @@ def _engine(name: str, model: str, provider: str | None, params: Part, found: Fo
     base = (params.text("api_base") or params.text("base_url") or COMPATIBLE.get(provider, "")).rstrip("/")
     if provider not in COMPATIBLE:
         params.skip("model", f"not imported: {provider!r:.40} does not speak OpenAI's API as it is")
-        return
-    if not base:
-        params.skip("api_base", "missing, so this deployment is not imported")
-        return
+        return None
     if not base.startswith(("http://", "https://", "${")):
         params.skip("api_base", f"{base!r:.60} is no URL, so this deployment is not imported")
-        return
+        return None
+    return model, base
+
+
+def _engine(name: str, model: str, base: str, params: Part, found: Found) -> None:
     variable = f"{NOT_WORD.sub('_', name).strip('_').upper()[:40] or 'MODEL'}_API_KEY"
     key = params.secret("api_key", variable, found.secrets)
     if key is None and base == OPENAI:

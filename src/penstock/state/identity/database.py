@@ -4,8 +4,9 @@ The statements are the store's, and the same for every database; what differs is
 transaction begins, and how it fails.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from penstock.core.errors import Unavailable
@@ -16,7 +17,7 @@ Query = Callable[[str, Sequence[Value]], Awaitable[list[Row]]]
 """Runs one statement, with `?` for each parameter, inside a transaction. Values never become part of a statement."""
 
 TIMEOUT_S = 5.0
-"""No transaction takes longer, whatever the database does."""
+"""No step of a transaction takes longer, whatever the database does."""
 
 
 class Database(Protocol):
@@ -25,12 +26,26 @@ class Database(Protocol):
     def transaction(self, *, write: bool) -> AbstractAsyncContextManager[Query]:
         """A transaction that sees one state of the database, committed unless the block raises.
 
-        Two that write never overlap, in whatever processes. Raises Unavailable within TIMEOUT_S when the database
-        does not answer.
+        Two that write never overlap, in whatever processes. Raises Unavailable when the database does not answer:
+        after TIMEOUT_S for its turn, another to connect, and another to work.
         """
 
     async def close(self) -> None:
         """Gives the connection back; the next transaction opens another."""
+
+
+@asynccontextmanager
+async def turn(lock: asyncio.Lock, timeout_s: float) -> AsyncIterator[None]:
+    """Holds `lock`. Raises Unavailable when that takes too long: who is in front waits for the database."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await lock.acquire()
+    except TimeoutError:
+        raise unavailable("others wait for it already") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def unavailable(reason: object) -> Unavailable:

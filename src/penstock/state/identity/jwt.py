@@ -8,7 +8,6 @@ A signature costs 30 to 150 microseconds, so a token that was right is remembere
 """
 
 from hashlib import sha256
-from math import isfinite
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +18,7 @@ from penstock.core.tenant import Principal, Scopes, Tenant
 from penstock.policy.identity.access import NOTHING, common_endpoints, common_models
 from penstock.policy.identity.directory import Directory
 from penstock.policy.identity.resolve import Group
-from penstock.state.identity.fields import checked_endpoints, checked_models
+from penstock.state.identity.fields import FARTHEST, checked_endpoints, checked_models
 from penstock.state.identity.jwks import PublicKey
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ class Tokens:
 
 
 def _seconds(claim: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= FARTHEST:
         raise Unauthenticated(f"The token's {claim} is no time in seconds.")
     return float(value)
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import ConfigError
-from penstock.state.identity.database import TIMEOUT_S, Query, Row, Value, unavailable
+from penstock.state.identity.database import TIMEOUT_S, Query, Row, Value, turn, unavailable
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -28,7 +28,7 @@ class Postgres:
 
     @asynccontextmanager
     async def transaction(self, *, write: bool) -> AsyncIterator[Query]:
-        async with self._turn:
+        async with turn(self._turn, TIMEOUT_S):
             connection = await self._connected()
 
             async def query(statement: str, values: Sequence[Value]) -> list[Row]:

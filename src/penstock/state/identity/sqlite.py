@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from penstock.core.errors import ConfigError, RequestError
-from penstock.state.identity.database import TIMEOUT_S, Query, Row, Value, unavailable
+from penstock.state.identity.database import TIMEOUT_S, Query, Row, Value, turn, unavailable
 
 
 class Sqlite:
@@ -21,7 +21,7 @@ class Sqlite:
 
     @asynccontextmanager
     async def transaction(self, *, write: bool) -> AsyncIterator[Query]:
-        async with self._turn:
+        async with turn(self._turn, TIMEOUT_S):
             connection = await asyncio.to_thread(self._connected)
 
             async def query(statement: str, values: Sequence[Value]) -> list[Row]:
