@@ -91,3 +91,24 @@ def test_hostile_forms_cost_little(body: bytes) -> None:
     begun = time.process_time()
     model_of(body)
     assert time.process_time() - begun < 0.2
+
+
+def form(*models: str) -> bytes:
+    """A form with a field `model` for each of `models`, and a file before the last of them."""
+    parts = [f'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n{model}\r\n' for model in models]
+    parts.insert(len(parts) - 1, '--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc\r\n')
+    return ("".join(parts) + "--x--\r\n").encode()
+
+
+def test_a_form_that_names_two_models_names_none() -> None:
+    """An engine may take the last, and what a caller may use was judged by the first."""
+    assert model_of(form("allowed", "allowed")) == "allowed"
+    for models in (("allowed", "other"), ("other", "allowed", "allowed"), ("", "allowed"), ("allowed", "")):
+        assert model_of(form(*models)) == ""
+
+
+def test_a_body_that_names_two_models_names_the_last() -> None:
+    """As every engine's parser of JSON does."""
+    request = Request(0.0)
+    request.body = b'{"model":"first","model":"last"}'
+    assert read_call(request).model == "last"

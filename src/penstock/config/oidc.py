@@ -50,7 +50,7 @@ def check_oidc(field: str, oidc: Oidc) -> None:
     if not all(oidc.audience):
         raise ConfigError(f"{field}.audience: an empty name fits any token; name this gateway as the provider does")
     if "://" in oidc.jwks and not _is_https(oidc.jwks):
-        raise ConfigError(f"{field}.jwks: {oidc.jwks!r:.80}: keys are read from a file or over https:// alone")
+        raise ConfigError(f"{field}.jwks: keys are read from a file or over https:// alone, without a user or password")
     if bool(oidc.admin_claim) != bool(oidc.admin_value):
         raise ConfigError(f"{field}.admin_value: admin_claim and admin_value go together; set both or neither")
     if (oidc.team or oidc.team_claim) and not (oidc.org or oidc.org_claim):

@@ -12,10 +12,11 @@ FIELD = re.compile(
 
 
 def model_of(body: bytes) -> str:
-    """Value of the field `model`, or "" when the form has none.
+    """Value of the field `model`, or "" when the form has none, or two that differ: an engine may take either.
 
     Parts are found by the form's own boundary, as an engine finds them: bytes of an uploaded file are never read.
     """
+    found = ""
     delimiter = b"\r\n" + body[: max(0, body.find(b"\r\n", 0, LONGEST_NAME))]
     if len(delimiter) < 5:
         return ""
@@ -23,10 +24,12 @@ def model_of(body: bytes) -> str:
     for _ in range(MOST_PARTS):
         end = body.find(delimiter, at)
         if end < 0:
-            return ""
+            return found
         blank = body.find(b"\r\n\r\n", at, min(end, at + LONGEST_HEADERS))
         if blank >= 0 and FIELD.search(body, at, blank + 2) is not None:
-            value = body[blank + 4 : end]
-            return value.decode("utf-8", "replace").strip() if len(value) <= LONGEST_NAME else ""
+            value = body[blank + 4 : end].decode("utf-8", "replace").strip() if end - blank <= LONGEST_NAME + 4 else ""
+            if not value or found not in ("", value):
+                return ""
+            found = value
         at = end + len(delimiter)
     return ""

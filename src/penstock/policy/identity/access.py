@@ -39,10 +39,9 @@ def model_allowed(scopes: Scopes, model: str | None) -> bool:
         return True
     if not model or "\0" in model:
         return False
-    for pattern in scopes.models:  # noqa: SIM110 - `any` with a generator takes twice as long
-        if model == pattern or (pattern[-1] == "*" and model.startswith(pattern[:-1])):
-            return True
-    return False
+    if model in scopes.models:
+        return True
+    return any(pattern[-1] == "*" and model.startswith(pattern[:-1]) for pattern in scopes.models)
 
 
 def path_allowed(scopes: Scopes, path: bytes) -> bool:
@@ -53,13 +52,12 @@ def path_allowed(scopes: Scopes, path: bytes) -> bool:
     """
     if not scopes.endpoints:
         return True
-    if b"%" in path or b"//" in path or b"/." in path or b"\\" in path:
-        return False
     asked = path.decode("latin-1")
-    for prefix in scopes.endpoints:
-        if asked.startswith(prefix) and (len(asked) == len(prefix) or asked[len(prefix)] == "/"):
-            return True
-    return False
+    if asked in scopes.endpoints:
+        return True
+    if "%" in asked or "//" in asked or "/." in asked or "\\" in asked:
+        return False
+    return any(asked.startswith(f"{prefix}/") for prefix in scopes.endpoints)
 
 
 def common_models(outer: tuple[str, ...], inner: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import logging
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -144,6 +145,7 @@ async def _fetch(url: str) -> bytes:
     import httpx  # noqa: PLC0415 - slow to import, and not needed for a file
 
     body = b""
+    place = f"{urlsplit(url).hostname}{urlsplit(url).path}"  # what else is in the URL may be a secret
     try:
         # A redirect could lead to where anybody writes; a provider's address does not move.
         async with (
@@ -152,11 +154,11 @@ async def _fetch(url: str) -> bytes:
             client.stream("GET", url, headers={"accept": "application/json"}) as answer,
         ):
             if answer.status_code != 200:
-                raise ConfigError(f"jwks: {url} was answered {answer.status_code}")
+                raise ConfigError(f"jwks: {place} was answered {answer.status_code}")
             async for part in answer.aiter_bytes():
                 body = _bounded(body + part)
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-        raise ConfigError(f"jwks: {url} cannot be read: {type(error).__name__}") from None
+        raise ConfigError(f"jwks: {place} cannot be read: {type(error).__name__}") from None
     return body
 
 

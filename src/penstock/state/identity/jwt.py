@@ -4,7 +4,7 @@ A token counts when a key of the provider that its `kid` names has signed it, wi
 that fits that key; when issuer and audience are ours; when it has an end and is inside its times. What its claims say
 is then bounded by the tree of tenants, in which its organisation and team must exist. Everything else is refused.
 
-A signature costs 30 to 150 microseconds, so a token that was right is remembered by its SHA-256 until it ends.
+To check a token takes some 200 microseconds, so one that was right is remembered by its SHA-256 until it ends.
 """
 
 from hashlib import sha256
