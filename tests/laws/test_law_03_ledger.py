@@ -20,7 +20,7 @@ from penstock.state.ledger.entries import RECONCILED, Closed, Opened
 from penstock.state.ledger.follow import writers
 from penstock.state.ledger.journal import Journal, journal_folder
 from penstock.state.ledger.shipper import Shipper
-from penstock.state.ledger.store import Batch, Span, Store, StoreAway, open_store
+from penstock.state.ledger.store import Batch, Span, Store, StoreAway, open_store, store_of
 
 BOOK = Book((Rate("m", 0.0, 3_000_000, 1_000_000, 5_000_000, 7_000_000),))
 """3, 1, 5 and 7 nano-units per token."""
@@ -65,7 +65,7 @@ class Fragile:
 
     def __init__(self, store: Store, how: str) -> None:
         self._store, self._how = store, how
-        self.place, self.close = store.place, store.close
+        self.open, self.place, self.close = store.open, store.place, store.close
 
     def ship(self, batch: Batch) -> int:
         if self._how == "away":
@@ -122,7 +122,7 @@ class Platform:
 
     def ship(self, how: str) -> None:
         shipper = Shipper(
-            self.folder, lambda: Fragile(open_store("", self.folder), how), lambda: BOOK, sync_s=0  # type: ignore[arg-type, return-value]
+            self.folder, lambda: Fragile(store_of("", self.folder), how), lambda: BOOK, sync_s=0  # type: ignore[arg-type, return-value]
         )
         try:
             while shipper.step():
@@ -218,7 +218,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     ) as parent:
         assert parent.stdin is not None
         assert parent.stdout is not None
-        shipper = Shipper(tmp_path, lambda: open_store("", tmp_path), lambda: BOOK, sync_s=0)
+        shipper = Shipper(tmp_path, lambda: store_of("", tmp_path), lambda: BOOK, sync_s=0)
         for kill in range(50):
             _, pid = message(parent.stdout)
             for _ in range(chance.randrange(400)):

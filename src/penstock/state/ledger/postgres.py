@@ -1,7 +1,9 @@
 """The ledger in PostgreSQL, which several replicas may share."""
 
+import os
+import socket
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from penstock.core.errors import ConfigError
@@ -54,6 +56,15 @@ class Connection:
         except psycopg.Error as error:
             raise self._away(error) from error
 
+    def lock_schema(self) -> None:
+        self.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
+
+    def abort(self) -> None:
+        connection = self._open
+        if connection is not None and not connection.closed:
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         if self._open is not None:
             self._open.close()
@@ -80,11 +91,6 @@ class Connection:
         return StoreAway(f"ledger: PostgreSQL: {' '.join(str(error).split())}")
 
 
-def open_postgres(url: str) -> Store:
+def postgres_store(url: str) -> Store:
     """`postgresql://user:password@host:port/database`."""
-    connection = Connection(url)
-    store = Sql(connection, "%s")
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
-        store.create()
-    return store
+    return Sql(Connection(url), "%s")

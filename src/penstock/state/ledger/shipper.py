@@ -29,6 +29,8 @@ log = logging.getLogger("penstock.ledger")
 PART_BYTES = 512 * 1024
 """Of a journal in one transaction: some five thousand entries."""
 INTERVAL_S = 0.5
+PASS_S = 30.0
+"""A pass that takes longer hangs in the store."""
 BACK_OFF_S = 0.5
 BACK_OFF_MOST_S = 15.0
 LOCK = "shipper.lock"
@@ -45,10 +47,6 @@ class Shipping(msgspec.Struct):
     """Segments that could not be read to their end, and were put aside."""
     failures: int = 0
     """Passes that the store did not take."""
-    lag_entries: int = 0
-    """Entries that wait in journals."""
-    lag_s: float = 0.0
-    """Seconds since nothing waited."""
     problem: str = ""
     """Why nothing is shipped now, for people; empty when all is well."""
 
@@ -59,17 +57,19 @@ class Shipper:
     def __init__(
         self,
         folder: Path,
-        open_store: Callable[[], Store],
+        store_of: Callable[[], Store],
         book: Callable[[], Book],
         *,
         interval_s: float = INTERVAL_S,
         sync_s: float = 1.0,
+        pass_s: float = PASS_S,
     ) -> None:
         self._folder = journal_folder(folder)
-        self._open_store = open_store
+        self._store_of = store_of
         self._book = book
         self._interval_s = interval_s
         self._sync_s = sync_s
+        self._pass_s = pass_s
         self._store: Store | None = None
         self._lock: int | None = None
         self._back_off_s = 0.0
@@ -83,18 +83,26 @@ class Shipper:
     async def run(self) -> None:
         """Ships until it is cancelled. What blocks runs in a thread."""
         while True:
-            more = await asyncio.to_thread(self.step)
+            more = await self._bounded()
             await asyncio.sleep(self._back_off_s or (0.0 if more else self._interval_s))
 
     async def finish(self, within_s: float) -> bool:
         """Ships what dead or ended workers left, after `run` was cancelled; whether all of it."""
         end = monotonic() + within_s
         while monotonic() < end:
-            more = await asyncio.to_thread(self.step)
-            if not more and not self.shipping.lag_entries and not self.shipping.problem:
+            more = await self._bounded()
+            if not more and not self.shipping.problem and not self.lag()[0]:
                 return True
             await asyncio.sleep(self._back_off_s or (0.0 if more else 0.05))
         return False
+
+    def lag(self) -> tuple[int, float]:
+        """(entries, seconds): what waits in the journals, and for how long not everything has been shipped."""
+        total = 0
+        with suppress(OSError):
+            for writer, segments in writers(self._folder).items():
+                total += waiting(self._folder, writer, segments, self._places.get(writer, Place()))
+        return total, monotonic() - self._level
 
     def step(self) -> bool:
         """One pass over all journals; whether more waits already. A store that is away is noted, and never raised."""
@@ -110,7 +118,7 @@ class Shipper:
             self._failed(f"the journals in {self._folder} cannot be read: {error}")
             return False
         if self.shipping.problem:
-            log.warning("the ledger is shipped again; %d entries wait", self.shipping.lag_entries)
+            log.warning("the ledger is shipped again")
         self.shipping.problem = ""
         self._back_off_s = 0.0
         return more
@@ -126,8 +134,9 @@ class Shipper:
 
     def _pass(self) -> bool:
         if self._store is None:
-            self._store = self._open_store()
-        store, book, more, lag = self._store, self._book(), False, 0
+            self._store = self._store_of()
+            self._store.open()
+        store, book, more = self._store, self._book(), False
         for writer, segments in writers(self._folder).items():
             place = store.place(writer)
             part = follow(self._folder, writer, segments, place, PART_BYTES)
@@ -140,9 +149,8 @@ class Shipper:
             if part.over:
                 del self._places[writer]
             more |= part.more
-            if part.more:
-                lag += waiting(self._folder, writer, segments, part.place)
-        self._show(lag)
+        if not more:
+            self._level = monotonic()
         return more
 
     def _clear(self, part: Part) -> None:
@@ -163,22 +171,20 @@ class Shipper:
         if self._store is not None:
             self._store.close()
             self._store = None
-        self._show(self._unshipped())
 
-    def _unshipped(self) -> int:
-        """Entries in all journals, some of which the store may have: it cannot be asked."""
-        total = 0
-        with suppress(OSError):
-            for writer, segments in writers(self._folder).items():
-                total += waiting(self._folder, writer, segments, self._places.get(writer, Place()))
-        return total
-
-    def _show(self, lag: int) -> None:
-        now = monotonic()
-        if not lag:
-            self._level = now
-        self.shipping.lag_entries = lag
-        self.shipping.lag_s = now - self._level
+    async def _bounded(self) -> bool:
+        """A pass in a thread; one that hangs in the store is broken off, and may be made again."""
+        passing = asyncio.ensure_future(asyncio.to_thread(self.step))
+        try:
+            while not (await asyncio.wait({passing}, timeout=self._pass_s))[0]:
+                if self._store is not None:
+                    self._store.abort()
+            return passing.result()
+        except asyncio.CancelledError:
+            if self._store is not None:
+                self._store.abort()
+            await asyncio.wait({passing})
+            raise
 
     def _sync(self) -> None:
         """Writes mapped pages to the disk, for the case that the machine loses power."""

@@ -61,6 +61,10 @@ class Connection(Protocol):
     def transaction(self) -> AbstractContextManager[object]:
         """Commits at its end, or undoes everything when it is left by an exception."""
 
+    def lock_schema(self) -> None:
+        """Inside a transaction: keeps others from making the tables too."""
+
+    def abort(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -94,19 +98,13 @@ class Sql:
             "ON CONFLICT (writer, number) DO NOTHING"
         )
 
-    def create(self) -> None:
-        """Makes the tables, or takes those that are there. Raises ConfigError for those of a newer version."""
-        self._connection.execute(SCHEMA_VERSION)
-        found = self._connection.execute("SELECT max(version) FROM ledger_schema").fetchone()[0]
-        if found is not None and found > VERSION:
-            raise ConfigError(
-                f"ledger.url: the store has schema version {found}, and this Penstock knows {VERSION}; "
-                "run the Penstock that wrote it, or choose another database"
-            )
-        for statement in SCHEMA:
-            self._connection.execute(statement)
-        if found is None:
-            self._connection.execute(f"INSERT INTO ledger_schema (version) VALUES ({self._mark})", (VERSION,))
+    def open(self) -> None:
+        with self._connection.transaction():
+            self._connection.lock_schema()
+            self._create()
+
+    def abort(self) -> None:
+        self._connection.abort()
 
     def place(self, writer: str) -> Place:
         row = self._connection.execute(
@@ -201,6 +199,19 @@ class Sql:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _create(self) -> None:
+        self._connection.execute(SCHEMA_VERSION)
+        found = self._connection.execute("SELECT max(version) FROM ledger_schema").fetchone()[0]
+        if found is not None and found > VERSION:
+            raise ConfigError(
+                f"ledger.url: the store has schema version {found}, and this Penstock knows {VERSION}; "
+                "run the Penstock that wrote it, or choose another database"
+            )
+        for statement in SCHEMA:
+            self._connection.execute(statement)
+        if found is None:
+            self._connection.execute(f"INSERT INTO ledger_schema (version) VALUES ({self._mark})", (VERSION,))
 
     def _within(self) -> str:
         return f"received_us >= {self._mark} AND received_us < {self._mark}"

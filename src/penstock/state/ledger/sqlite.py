@@ -19,31 +19,24 @@ class Connection:
     """A connection whose errors are StoreAway, and whose transactions take the write lock at once."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._sqlite = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
-            path.chmod(0o600)
-            # Readers never block the writer. FULL: a journal is deleted only when its charges are on the disk.
-            self._sqlite.execute("PRAGMA journal_mode = WAL")
-            self._sqlite.execute("PRAGMA synchronous = FULL")
-        except (sqlite3.Error, OSError) as error:
-            raise StoreAway(f"ledger: cannot open {path}: {error}") from error
+        self._path = path
+        self._sqlite: sqlite3.Connection | None = None
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         try:
-            return self._sqlite.execute(statement, values)
+            return self._connection().execute(statement, values)
         except sqlite3.Error as error:
             raise StoreAway(f"ledger: SQLite: {error}") from error
 
     def executemany(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         try:
-            self._sqlite.executemany(statement, rows)
+            self._connection().executemany(statement, rows)
         except sqlite3.Error as error:
             raise StoreAway(f"ledger: SQLite: {error}") from error
 
     def stream(self, statement: str, values: Sequence[Any]) -> Iterator[Any]:
         try:
-            yield from self._sqlite.execute(statement, values)
+            yield from self._connection().execute(statement, values)
         except sqlite3.Error as error:
             raise StoreAway(f"ledger: SQLite: {error}") from error
 
@@ -54,19 +47,42 @@ class Connection:
             yield
             self.execute("COMMIT")
         except BaseException:
-            if self._sqlite.in_transaction:
-                self._sqlite.rollback()
+            if self._connection().in_transaction:
+                self._connection().rollback()
             raise
 
+    def lock_schema(self) -> None:
+        """A transaction is alone from its beginning."""
+
+    def abort(self) -> None:
+        if self._sqlite is not None:
+            self._sqlite.interrupt()
+
     def close(self) -> None:
-        self._sqlite.close()
+        if self._sqlite is not None:
+            self._sqlite.close()
+            self._sqlite = None
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._sqlite is None:
+            self._sqlite = _connect(self._path)
+        return self._sqlite
 
 
-def open_sqlite(url: str, folder: Path) -> Store:
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+        path.chmod(0o600)
+        # Readers never block the writer. FULL: a journal is deleted only when its charges are on the disk.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    except (sqlite3.Error, OSError) as error:
+        raise StoreAway(f"ledger: cannot open {path}: {error}") from error
+    return connection
+
+
+def sqlite_store(url: str, folder: Path) -> Store:
     """`sqlite:///path/of/file`; empty: `ledger/ledger.sqlite` in the data folder."""
     path = unquote(url.removeprefix("sqlite://"))
-    connection = Connection(Path(path) if path else folder / "ledger" / FILE)
-    store = Sql(connection, "?")
-    with connection.transaction():
-        store.create()
-    return store
+    return Sql(Connection(Path(path) if path else folder / "ledger" / FILE), "?")

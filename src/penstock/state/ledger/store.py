@@ -96,7 +96,13 @@ GROUPS = ("org", "team", "key", "model", "engine", "day")
 
 
 class Store(Protocol):
-    """Blocking calls, one at a time; any may raise StoreAway."""
+    """Blocking calls, one at a time, `open` first; any may raise StoreAway."""
+
+    def open(self) -> None:
+        """Connects and makes what is missing. Raises ConfigError for a store that is not ours to use."""
+
+    def abort(self) -> None:
+        """From another thread: makes a call that hangs raise StoreAway."""
 
     def place(self, writer: str) -> Place:
         """How far a writer's journal was shipped."""
@@ -127,15 +133,15 @@ Opening: TypeAlias = Callable[[str, Path], Store]
 
 
 def _sqlite(url: str, folder: Path) -> Store:
-    from penstock.state.ledger.sqlite import open_sqlite  # noqa: PLC0415 - each store's client is its own
+    from penstock.state.ledger.sqlite import sqlite_store  # noqa: PLC0415 - each store's client is its own
 
-    return open_sqlite(url, folder)
+    return sqlite_store(url, folder)
 
 
 def _postgres(url: str, folder: Path) -> Store:
-    from penstock.state.ledger.postgres import open_postgres  # noqa: PLC0415 - an extra
+    from penstock.state.ledger.postgres import postgres_store  # noqa: PLC0415 - an extra
 
-    return open_postgres(url)
+    return postgres_store(url)
 
 
 STORES: Registry[Opening] = Registry(
@@ -143,9 +149,16 @@ STORES: Registry[Opening] = Registry(
 )
 
 
-def open_store(url: str, folder: Path) -> Store:
-    """The store of `ledger.url`; empty: SQLite in the data folder. Raises ConfigError, or StoreAway."""
+def store_of(url: str, folder: Path) -> Store:
+    """The store of `ledger.url`, not opened yet; empty: SQLite in the data folder. Raises ConfigError."""
     scheme, sign, _ = url.partition("://")
     if url and not sign:
         raise ConfigError("ledger.url: this is no URL; write postgresql://user@host/database, or leave it empty")
     return STORES[scheme or "sqlite"](url, folder)
+
+
+def open_store(url: str, folder: Path) -> Store:
+    """The same, opened. Raises ConfigError, or StoreAway."""
+    store = store_of(url, folder)
+    store.open()
+    return store
