@@ -26,7 +26,7 @@ def test_it_lies_in_the_data_folder_and_survives(tmp_path: Path) -> None:
     store.close()
     path = tmp_path / "ledger" / "ledger.sqlite"
     assert path.stat().st_mode & 0o077 == 0, "others may not read who asked what"
-    again = open_store(f"sqlite://{path}", tmp_path / "elsewhere")
+    again = open_store(f"sqlite:{path}", tmp_path / "elsewhere")
     assert len(list(again.charges(Span()))) == 1
     again.close()
 
@@ -40,7 +40,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         open_store("", tmp_path)
 
 
-@pytest.mark.parametrize(("url", "message"), [("mysql://x", "known: postgres, postgresql, sqlite"), ("nowhere", "no URL")])
+@pytest.mark.parametrize(("url", "message"), [("mysql://x", "known: postgres, postgresql, sqlite"), ("nowhere", "no URL"), ("postgresql:x", "write postgresql://")])
 def test_an_unknown_store_is_refused(url: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         open_store(url, tmp_path)

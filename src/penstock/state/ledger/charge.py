@@ -54,7 +54,7 @@ COLUMNS = Charge.__struct_fields__
 
 def charge_of(entry: Closed, writer: str, book: Book) -> Charge:
     """Prices an entry. Its numbers are bounded and its text is such that every store takes it."""
-    usage = Usage(_count(entry.input), _count(entry.output), _count(entry.cached), _count(entry.reasoning))
+    usage = _bounded(Usage(entry.input, entry.output, entry.cached, entry.reasoning))
     duration_us = _count(round(max(0.0, min(entry.duration_s, 1e9)) * MILLION))
     served = bool(entry.engine) and entry.outcome in SERVED
     model, engine = _text(entry.model), _text(entry.engine)
@@ -89,15 +89,16 @@ def charge_of(entry: Closed, writer: str, book: Book) -> Charge:
 
 def settled(charge: Charge, usage: Usage, source: str, book: Book) -> Charge:
     """An interrupted request whose tokens have become known, priced as if it had been closed then."""
+    usage = _bounded(usage)
     cost = price_of(book, charge.model, charge.engine, usage, 0.0, charge.received_us / MILLION, served=False)
     rate, engine_rate = rates_of(cost, book)
     return msgspec.structs.replace(
         charge,
         source=source,
-        input=_count(usage.input_tokens),
-        cached=_count(usage.cached_tokens),
-        output=_count(usage.output_tokens),
-        reasoning=_count(usage.reasoning_tokens),
+        input=usage.input_tokens,
+        cached=usage.cached_tokens,
+        output=usage.output_tokens,
+        reasoning=usage.reasoning_tokens,
         cost=cost.nano,
         currency=book.currency,
         rate=rate,
@@ -122,6 +123,12 @@ def unknown(charge: Charge) -> bool:
 def day_of(number: int) -> str:
     """A count of days since the epoch as a date."""
     return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
+
+
+def _bounded(usage: Usage) -> Usage:
+    """Counts that a store holds, and no part larger than its whole."""
+    given, made = _count(usage.input_tokens), _count(usage.output_tokens)
+    return Usage(given, made, min(_count(usage.cached_tokens), given), min(_count(usage.reasoning_tokens), made))
 
 
 def _count(value: int) -> int:

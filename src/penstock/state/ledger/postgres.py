@@ -92,5 +92,7 @@ class Connection:
 
 
 def postgres_store(url: str) -> Store:
-    """`postgresql://user:password@host:port/database`."""
+    """`postgresql://user:password@host:port/name`. No error repeats the URL: it may hold a password."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ConfigError("ledger.url: write postgresql://user@host/name")
     return Sql(Connection(url), "%s")

@@ -89,7 +89,9 @@ class Sql:
             f"INSERT INTO ledger_opened ({', '.join(OPENED)}) VALUES ({', '.join([mark] * len(OPENED))}) "
             "ON CONFLICT (writer, number) DO NOTHING"
         )
-        defaults: Mapping[str, str] = {"outcome": f"'{INTERRUPTED}'", "source": f"'{TokenSource.NONE}'"}
+        defaults: Mapping[str, str] = {
+            "outcome": f"'{INTERRUPTED}'", "source": f"'{TokenSource.NONE}'", "currency": mark, "version": mark,
+        }  # fmt: skip
         values = ", ".join(
             name if name in OPENED else defaults.get(name, "''" if name in TEXT else "0") for name in COLUMNS
         )
@@ -127,7 +129,9 @@ class Sql:
             if batch.opened:
                 connection.executemany(self._open, [_opened_row(writer, entry) for entry in batch.opened])
             if batch.over:
-                interrupted = connection.execute(self._interrupt, (writer,)).rowcount
+                interrupted = connection.execute(
+                    self._interrupt, (batch.book.currency, batch.book.version, writer)
+                ).rowcount
                 connection.execute(f"DELETE FROM ledger_opened WHERE writer = {mark}", (writer,))
                 connection.execute(f"DELETE FROM ledger_places WHERE writer = {mark}", (writer,))
             else:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from penstock.core.errors import ConfigError
 from penstock.state.ledger.sql import Sql
 from penstock.state.ledger.store import Store, StoreAway
 
@@ -83,6 +84,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def sqlite_store(url: str, folder: Path) -> Store:
-    """`sqlite:///path/of/file`; empty: `ledger/ledger.sqlite` in the data folder."""
-    path = unquote(url.removeprefix("sqlite://"))
+    """`sqlite:PATH`; without a path `ledger/ledger.sqlite` in the data folder."""
+    path = unquote(url.removeprefix("sqlite:").removeprefix("//"))
+    if "\0" in path:
+        raise ConfigError("ledger.url: the URL names no file; write sqlite:PATH")
     return Sql(Connection(Path(path) if path else folder / "ledger" / FILE), "?")

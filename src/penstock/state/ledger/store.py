@@ -150,10 +150,11 @@ STORES: Registry[Opening] = Registry(
 
 
 def store_of(url: str, folder: Path) -> Store:
-    """The store of `ledger.url`, not opened yet; empty: SQLite in the data folder. Raises ConfigError."""
-    scheme, sign, _ = url.partition("://")
+    """The store of `ledger.url`, not opened yet: `sqlite:PATH`, `postgresql://user@host/name`, or nothing for SQLite in
+    the data folder. Raises ConfigError."""
+    scheme, sign, _ = url.partition(":")
     if url and not sign:
-        raise ConfigError("ledger.url: this is no URL; write postgresql://user@host/database, or leave it empty")
+        raise ConfigError("ledger.url: this is no URL; write sqlite:PATH or postgresql://user@host/name")
     return STORES[scheme or "sqlite"](url, folder)
 
 
