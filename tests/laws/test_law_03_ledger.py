@@ -20,7 +20,8 @@ from penstock.state.ledger.entries import RECONCILED, Closed, Opened
 from penstock.state.ledger.follow import writers
 from penstock.state.ledger.journal import Journal, journal_folder
 from penstock.state.ledger.shipper import Shipper
-from penstock.state.ledger.store import Batch, Span, Store, StoreAway, open_store, store_of
+from penstock.state.ledger.store import Batch, Span, Store, StoreAway
+from penstock.state.ledger.stores import open_store, store_of
 
 BOOK = Book((Rate("m", 0.0, 3_000_000, 1_000_000, 5_000_000, 7_000_000),))
 """3, 1, 5 and 7 nano-units per token."""
@@ -122,7 +123,10 @@ class Platform:
 
     def ship(self, how: str) -> None:
         shipper = Shipper(
-            self.folder, lambda: Fragile(store_of("", self.folder), how), lambda: BOOK, sync_s=0  # type: ignore[arg-type, return-value]
+            self.folder,
+            lambda: Fragile(store_of("", self.folder), how),
+            lambda: BOOK,
+            sync_s=0,  # type: ignore[arg-type, return-value]
         )
         try:
             while shipper.step():
@@ -195,8 +199,9 @@ while True:
     number = journal.number()
     name = f"{journal.writer}/{number}"
     assert journal.opened(Opened(number, name, 1.7e9, "o", "t", "k", "m", "e"))
+    tokens = number, 0, 2 * number, 0
     assert journal.closed(
-        Closed(number, name, 1.7e9, "o", "t", "k", "m", "e", "success", 200, number, 0, 2 * number, 0, "usage", True, 0.1)
+        Closed(number, name, 1.7e9, "o", "t", "k", "m", "e", "success", 200, *tokens, "usage", True, 0.1)
     )
     os.write(1, b"A%7x" % number)  # the last byte of the answer
     journal.prepare()

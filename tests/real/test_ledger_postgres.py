@@ -11,7 +11,8 @@ import pytest
 from penstock.policy.price.book import Book
 from penstock.state.ledger.journal import Journal, journal_folder
 from penstock.state.ledger.shipper import Shipper
-from penstock.state.ledger.store import Span, Store, open_store, store_of
+from penstock.state.ledger.store import Span, Store
+from penstock.state.ledger.stores import open_store, store_of
 from tests.real.servers import Server, postgres_server
 from tests.state.ledger.contract import StoreContract
 from tests.state.ledger.entries import closed, opened

@@ -27,7 +27,9 @@ SHOWN = 10
 @click.option("--engine", required=True, help="Name of the engine in the ledger.")
 @click.option("--metrics", "after", metavar="URL|FILE", help="Its metrics now; counted since it started.")
 @click.option("--before", metavar="URL|FILE", help="An earlier reading of them: only what was counted since.")
-@click.option("--log", "lines", metavar="FILE", type=click.Path(path_type=Path), help="Its log, a JSON line per request.")
+@click.option(
+    "--log", "lines", metavar="FILE", type=click.Path(path_type=Path), help="Its log, a JSON line per request."
+)
 @click.option("--settle", is_flag=True, help="Give interrupted requests the tokens of --log, at --prices.")
 @click.option("--prices", metavar="FILE", default="", help="Price book for --settle.")
 @click.option(
@@ -128,7 +130,9 @@ def _judge(result: Mapping[str, Any], worst: float, tolerance: float) -> None:
     log = result.get("log", {})
     if worst > tolerance:
         raise Finding(f"ledger and engine differ by {worst:.2%}; at most {tolerance:.2%} is allowed")
-    if not tolerance and any(log.get(name) for name in ("differing", "unbilled", "unreported", "to_settle", "unsettled")):
+    if not tolerance and any(
+        log.get(name) for name in ("differing", "unbilled", "unreported", "to_settle", "unsettled")
+    ):
         raise Finding("the sums agree, and single requests do not")
 
 

@@ -12,7 +12,8 @@ import click
 
 from penstock.core.clock import wall
 from penstock.core.errors import ConfigError
-from penstock.state.ledger.store import Span, Store, store_of
+from penstock.state.ledger.store import Span, Store
+from penstock.state.ledger.stores import store_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 

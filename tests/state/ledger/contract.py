@@ -12,13 +12,22 @@ from penstock.state.ledger.follow import Place
 from penstock.state.ledger.store import Batch, Span, Store, Total
 from tests.state.ledger.entries import closed, opened
 
-BOOK = Book((Rate("m", 0.0, 2_000_000, 1_000_000, 5_000_000, 7_000_000, request=100),))
+RATE = Rate("m", 0.0, 2_000_000, 1_000_000, 5_000_000, 7_000_000, request=100)
+BOOK = Book((RATE,))
 COST = 6 * 2 + 4 * 1 + 5 * 5 + 2 * 7 + 100
 """Of `closed()`: input 10, cached 4, output 7, reasoning 2."""
 
 
-def batch(entries: list[Closed], *, writer: str = "w", still: list[Opened] | None = None, closes: list[int] | None = None,
-          place: Place | None = None, over: bool = False, book: Book = BOOK) -> Batch:  # fmt: skip
+def batch(
+    entries: list[Closed],
+    *,
+    writer: str = "w",
+    still: list[Opened] | None = None,
+    closes: list[int] | None = None,
+    place: Place | None = None,
+    over: bool = False,
+    book: Book = BOOK,
+) -> Batch:
     charges = [charge_of(entry, writer, book) for entry in entries]
     return Batch(writer, charges, still or [], closes or [], place or Place(1, 100, len(entries)), over, book)
 
@@ -76,7 +85,7 @@ class StoreContract:
         (after,) = all_of(store)
         assert after == msgspec.structs.replace(
             charge, source=RECONCILED, input=10, cached=4, output=7, reasoning=2, cost=COST - 100,
-            rate=id_of(BOOK.models.find("m", 0.0) or pytest.fail()),
+            rate=id_of(RATE),
         )  # fmt: skip
         assert set(store.rates()) == {after.rate}, "its rate is kept too"
 
@@ -130,7 +139,9 @@ class StoreContract:
     def test_usage_is_by_day_tenant_and_price(self, store: Store) -> None:
         book = Book((Rate("m", 0.0, 2_000_000, 1_000_000, 5_000_000, 7_000_000, request=100),),
                     (EngineRate("e0", 0.0, 3_600_000_000, slots=1),))  # fmt: skip
-        store.ship(batch([closed(1), closed(2), closed(3, outcome="timed_out")], still=[opened(4)], over=True, book=book))
+        store.ship(
+            batch([closed(1), closed(2), closed(3, outcome="timed_out")], still=[opened(4)], over=True, book=book)
+        )
         (row,) = store.usage(Span())
         assert (row.requests, row.served, row.input, row.cached, row.output, row.reasoning) == (3, 2, 30, 12, 21, 6)
         assert row.served_us == 500_000
@@ -142,7 +153,7 @@ class StoreContract:
     def test_nonsense_of_engines_and_clients_is_stored(self, store: Store) -> None:
         odd = closed(1, "nul\0", tokens=(2**62, 2**62, 2**62, 2**62), received=float("1e300"))
         store.ship(batch([odd], still=[opened(2, "nul\0")], over=True))
-        assert [charge.request_id for charge in store.charges(Span())][0] == "nul\ufffd"
+        assert next(iter(all_of(store))).request_id == "nul\ufffd"
 
     def test_text_is_only_text(self, store: Store) -> None:
         name = "'); DROP TABLE ledger_charges; -- %s ? %(x)s"
@@ -155,4 +166,3 @@ class Unstorable:
 
     def __repr__(self) -> str:
         return "Unstorable"
-

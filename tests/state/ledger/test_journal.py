@@ -15,6 +15,7 @@ from penstock.state.ledger.entries import MOST_BYTES, Closed, Opened
 from penstock.state.ledger.follow import LATE_S, Place, follow, writers
 from penstock.state.ledger.journal import RESERVE, Journal
 from penstock.state.ledger.segment import START, abandoned, read
+from tests.state.ledger.dying import killed_at_line
 from tests.state.ledger.entries import closed, everything, opened
 
 SMALL = 8 * 1024
@@ -42,7 +43,7 @@ def test_entries_come_back_in_order_over_many_segments(tmp_path: Path) -> None:
 def test_a_journal_is_over_when_its_writer_is_gone(tmp_path: Path) -> None:
     journal = Journal(tmp_path, SMALL)
     journal.closed(closed(1))
-    (writer, numbers), = writers(tmp_path).items()
+    ((writer, numbers),) = writers(tmp_path).items()
     assert not follow(tmp_path, writer, numbers, Place(), 1 << 20).over
     journal.close()
     part = follow(tmp_path, writer, numbers, Place(), 1 << 20)
@@ -263,3 +264,30 @@ def test_a_damaged_segment_is_told_and_the_next_one_read(tmp_path: Path) -> None
 
 def test_the_reserve_covers_the_longest_entry() -> None:
     assert RESERVE >= MOST_BYTES + 8
+
+
+def test_a_writer_killed_at_any_line_keeps_what_it_acknowledged(tmp_path: Path) -> None:
+    """Every line of an append, of the change to the next segment and of making one."""
+    line, ended = 0, False
+    while not ended:
+        line += 1
+        folder = tmp_path / str(line)
+        read_end, write_end = os.pipe()
+
+        def work(folder: Path = folder, acknowledge: int = write_end) -> None:
+            journal = Journal(folder, 1024)
+            for number in range(1, 15):
+                if journal.closed(closed(number)):
+                    os.write(acknowledge, bytes([number]))
+                if number % 3 == 0:
+                    journal.prepare()
+
+        ended = killed_at_line(line, work)
+        os.close(write_end)
+        acknowledged = list(os.read(read_end, 100))
+        os.close(read_end)
+        found = [entry.number for entries in everything(folder).values() for entry in entries]
+        assert found[: len(acknowledged)] == acknowledged
+        assert len(found) <= len(acknowledged) + 1, "at most the one that was being written"
+    assert len(acknowledged) == 14
+    assert line > 300

@@ -9,7 +9,8 @@ from penstock.policy.price.book import Book
 from penstock.state.ledger.charge import Charge
 from penstock.state.ledger.journal import Journal, journal_folder
 from penstock.state.ledger.shipper import Shipper
-from penstock.state.ledger.store import Span, Store, StoreAway, open_store, store_of
+from penstock.state.ledger.store import Span, Store, StoreAway
+from penstock.state.ledger.stores import open_store, store_of
 from tests.state.ledger.contract import BOOK
 from tests.state.ledger.dying import killed_at_line
 from tests.state.ledger.entries import closed, opened
@@ -51,7 +52,9 @@ def test_live_journals_are_shipped_and_dead_ones_removed(tmp_path: Path) -> None
     drain(shipper)
     assert not list(folder.glob("*.jnl"))
     found = charges(tmp_path)
-    assert [(charge.number, charge.outcome) for charge in found if charge.outcome != "success"] == [(1000, "interrupted")]
+    assert [(charge.number, charge.outcome) for charge in found if charge.outcome != "success"] == [
+        (1000, "interrupted")
+    ]
     assert (shipper.shipping.shipped, shipper.shipping.interrupted, shipper.shipping.damaged) == (798, 1, 0)
     shipper.close()
 
@@ -149,7 +152,7 @@ async def test_it_runs_beside_the_event_loop(tmp_path: Path) -> None:
             journal.closed(closed(number))
             await anyio.sleep(0.001)
         with anyio.fail_after(10):
-            while shipper.shipping.shipped < 50:
+            while shipper.shipping.shipped < 50:  # noqa: ASYNC110 - nothing tells of it
                 await anyio.sleep(0.01)
         tasks.cancel_scope.cancel()
     journal.opened(opened(99))

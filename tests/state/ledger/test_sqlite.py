@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from penstock.core.errors import ConfigError
-from penstock.state.ledger.store import Span, Store, StoreAway, open_store
+from penstock.state.ledger.store import Span, Store, StoreAway
+from penstock.state.ledger.stores import open_store
 from tests.state.ledger.contract import StoreContract, batch
 from tests.state.ledger.entries import closed
 
@@ -40,7 +41,14 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         open_store("", tmp_path)
 
 
-@pytest.mark.parametrize(("url", "message"), [("mysql://x", "known: postgres, postgresql, sqlite"), ("nowhere", "no URL"), ("postgresql:x", "write postgresql://")])
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql://x", "known: postgres, postgresql, sqlite"),
+        ("nowhere", "no URL"),
+        ("postgresql:x", "write postgresql://"),
+    ],
+)
 def test_an_unknown_store_is_refused(url: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         open_store(url, tmp_path)

@@ -60,9 +60,13 @@ class Table(Generic[R]):
         named: dict[str, list[R]] = {}
         for rate in sorted(rates, key=lambda rate: -rate.valid_from):
             named.setdefault(rate.name, []).append(rate)
-        self._exact = {name: tuple(found) for name, found in named.items() if not name.endswith(ANY)}
+        self._exact: dict[str, tuple[R, ...]] = {
+            name: tuple(found) for name, found in named.items() if not name.endswith(ANY)
+        }
         prefixes = sorted((name for name in named if name.endswith(ANY)), key=len, reverse=True)
-        self._prefixes = tuple((name.removesuffix(ANY), tuple(named[name])) for name in prefixes)
+        self._prefixes: tuple[tuple[str, tuple[R, ...]], ...] = tuple(
+            (name.removesuffix(ANY), tuple(named[name])) for name in prefixes
+        )
 
     def find(self, name: str, at: float) -> R | None:
         """What holds for `name` at `at`, seconds since the epoch."""
@@ -95,4 +99,5 @@ class Book:
         content = hashlib.sha256(msgspec.json.encode((currency, models, engines))).hexdigest()[:12]
         self.version = f"{name}+{content}" if name else content
         """Differs between books that differ in anything."""
-        self.ids = {rate: id_of(rate) for rate in (*models, *engines)}
+        rates: list[Rate | EngineRate] = [*models, *engines]
+        self.ids = {rate: id_of(rate) for rate in rates}

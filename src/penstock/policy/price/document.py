@@ -1,7 +1,7 @@
 """A price document's plain values -> a Book. Numbers keep the decimals they were written with."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, TypeAlias
@@ -100,7 +100,7 @@ def _engine_rate(price: EnginePrice, where: str) -> EngineRate:
     )
 
 
-def _distinct(rates: tuple[Rate, ...] | tuple[EngineRate, ...], where: str) -> None:
+def _distinct(rates: Sequence[Rate | EngineRate], where: str) -> None:
     seen: set[tuple[str, float]] = set()
     for index, rate in enumerate(rates):
         if (rate.name, rate.valid_from) in seen:

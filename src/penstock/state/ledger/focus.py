@@ -23,13 +23,14 @@ from penstock.state.ledger.store import Rates, Usage
 Row: TypeAlias = dict[str, str | None]
 
 COMMON = (
-    "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart",
-    "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart",
-    "CommitmentDiscountStatus", "ConsumedQuantity", "ConsumedUnit", "ContractedCost", "ContractedUnitPrice",
-    "EffectiveCost", "InvoiceId", "InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingCategory", "PricingCurrency",
-    "PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost", "PricingCurrencyListUnitPrice",
-    "PricingQuantity", "PricingUnit", "ResourceId", "ResourceName", "ResourceType", "ServiceCategory", "ServiceName", "ServiceSubcategory",
-    "SkuId", "SkuMeter", "SkuPriceDetails", "SkuPriceId", "SubAccountId", "SubAccountName", "Tags",
+    "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
+    "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd",
+    "ChargePeriodStart", "CommitmentDiscountStatus", "ConsumedQuantity", "ConsumedUnit", "ContractedCost",
+    "ContractedUnitPrice", "EffectiveCost", "InvoiceId", "InvoiceIssuerName", "ListCost", "ListUnitPrice",
+    "PricingCategory", "PricingCurrency", "PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost",
+    "PricingCurrencyListUnitPrice", "PricingQuantity", "PricingUnit", "ResourceId", "ResourceName", "ResourceType",
+    "ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceDetails", "SkuPriceId",
+    "SubAccountId", "SubAccountName", "Tags",
 )  # fmt: skip
 CUSTOM = ("x_Model", "x_Requests", "x_Unpriced")
 ADDED = {
@@ -68,9 +69,7 @@ def columns(version: str) -> tuple[str, ...]:
     return (*sorted((*COMMON, *ADDED[version])), *CUSTOM)
 
 
-def write(
-    stream: IO[str], usage: Iterable[Usage], rates: Rates, *, version: str, provider: str, account: str
-) -> int:
+def write(stream: IO[str], usage: Iterable[Usage], rates: Rates, *, version: str, provider: str, account: str) -> int:
     """Writes a CSV file; returns the number of rows. A null is an empty field."""
     header = columns(version)
     writer = csv.writer(stream, lineterminator="\r\n")

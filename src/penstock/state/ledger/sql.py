@@ -1,4 +1,4 @@
-"""The ledger in SQL that SQLite and PostgreSQL both read. They differ in how a connection is made and a value marked."""
+"""The ledger in SQL that SQLite and PostgreSQL both read."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -44,8 +44,8 @@ SETTLED = ("source", "input", "cached", "output", "reasoning", "cost", "currency
 class Cursor(Protocol):
     """What both drivers' cursors can do."""
 
-    rowcount: int
-
+    @property
+    def rowcount(self) -> int: ...
     def fetchone(self) -> Any: ...
     def fetchall(self) -> list[Any]: ...
 
@@ -192,7 +192,8 @@ class Sql:
                 where += f" AND {name} = {self._mark}"
                 values.append(value)
         rows = self._connection.stream(
-            f"SELECT {', '.join(COLUMNS)} FROM ledger_charges WHERE {where} ORDER BY received_us, writer, number", values
+            f"SELECT {', '.join(COLUMNS)} FROM ledger_charges WHERE {where} ORDER BY received_us, writer, number",
+            values,
         )
         return (Charge(*row) for row in rows)
 
@@ -238,5 +239,3 @@ def _opened_row(writer: str, entry: Opened) -> tuple[str | int, ...]:
     names = (entry.request_id, entry.org, entry.team, entry.key, entry.model, entry.engine)
     request_id, *rest = (name.replace("\0", "\ufffd") for name in names)
     return (writer, entry.number, request_id, round(entry.received * 1_000_000), *rest)
-
-

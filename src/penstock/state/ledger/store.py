@@ -1,13 +1,11 @@
-"""Where charges are kept: what a store can do, and which one a URL means."""
+"""Where charges are kept: what a store can do."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
 
-from penstock.core.errors import ConfigError, PenstockError
-from penstock.core.registry import Registry
+from penstock.core.errors import PenstockError
 from penstock.policy.price.book import Book, EngineRate, Rate
 from penstock.state.ledger.charge import Charge
 from penstock.state.ledger.entries import Opened
@@ -127,39 +125,3 @@ class Store(Protocol):
         """Every rate that a charge was priced by."""
 
     def close(self) -> None: ...
-
-
-Opening: TypeAlias = Callable[[str, Path], Store]
-
-
-def _sqlite(url: str, folder: Path) -> Store:
-    from penstock.state.ledger.sqlite import sqlite_store  # noqa: PLC0415 - each store's client is its own
-
-    return sqlite_store(url, folder)
-
-
-def _postgres(url: str, folder: Path) -> Store:
-    from penstock.state.ledger.postgres import postgres_store  # noqa: PLC0415 - an extra
-
-    return postgres_store(url)
-
-
-STORES: Registry[Opening] = Registry(
-    "ledger store", {"sqlite": _sqlite, "postgresql": _postgres, "postgres": _postgres}
-)
-
-
-def store_of(url: str, folder: Path) -> Store:
-    """The store of `ledger.url`, not opened yet: `sqlite:PATH`, `postgresql://user@host/name`, or nothing for SQLite in
-    the data folder. Raises ConfigError."""
-    scheme, sign, _ = url.partition(":")
-    if url and not sign:
-        raise ConfigError("ledger.url: this is no URL; write sqlite:PATH or postgresql://user@host/name")
-    return STORES[scheme or "sqlite"](url, folder)
-
-
-def open_store(url: str, folder: Path) -> Store:
-    """The same, opened. Raises ConfigError, or StoreAway."""
-    store = store_of(url, folder)
-    store.open()
-    return store

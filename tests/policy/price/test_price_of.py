@@ -12,9 +12,7 @@ from penstock.policy.price.cost import MILLION, Cost, most, price_of, rounded
 
 TOKENS = st.integers(0, 2_000_000)
 PRICES = st.integers(0, 10**12)
-RATES = st.builds(
-    Rate, st.just("m"), st.just(0.0), PRICES, PRICES, PRICES, PRICES, request=st.integers(0, 10**9)
-)
+RATES = st.builds(Rate, st.just("m"), st.just(0.0), PRICES, PRICES, PRICES, PRICES, request=st.integers(0, 10**9))
 USAGES = st.builds(Usage, TOKENS, TOKENS, TOKENS, TOKENS)
 
 
@@ -84,9 +82,7 @@ def test_what_was_not_served_pays_for_its_tokens_alone() -> None:
     assert price_of(book, "m", "e", Usage(3, 2), 1.0, 0.0, served=False).nano == 5
 
 
-@pytest.mark.parametrize(
-    ("at", "expected"), [(0.0, None), (9.9, None), (10.0, 1), (19.0, 1), (20.0, 2), (1e12, 2)]
-)
+@pytest.mark.parametrize(("at", "expected"), [(0.0, None), (9.9, None), (10.0, 1), (19.0, 1), (20.0, 2), (1e12, 2)])
 def test_the_latest_valid_rate_holds(at: float, expected: int | None) -> None:
     book = Book((Rate("m", 10.0, 1, 1, 1, 1), Rate("m", 20.0, 2, 2, 2, 2)))
     found = book.models.find("m", at)
