@@ -22,6 +22,7 @@ COMMANDS = {
     "key": ("penstock.cli.key", "Make, list, change and end API keys."),
     "import": ("penstock.cli.imports", "Make a config from another gateway's."),
     "picker": ("penstock.cli.picker", "Pick engines for Envoy."),
+    "cost": ("penstock.cli.cost", "Show what was used and what it cost."),
     "explain": ("penstock.cli.explain", "Show every config value and where it came from."),
     "doctor": ("penstock.cli.doctor", "Check this machine and the config; each finding names its fix."),
     "completion": ("penstock.cli.completion", "Print the completion script of a shell."),
