@@ -12,16 +12,13 @@ import msgspec
 
 from penstock.policy.limit.bucket import Bucket
 from penstock.policy.limit.messages import Grant, Grants, Wants
-from penstock.policy.limit.pool import Ask, Pool
+from penstock.policy.limit.pool import DRIFT, Ask, Pool
 from penstock.policy.limit.statement import Answers, Batch
 
 IDLE_S = 60.0
 """A pool that holds nothing is forgotten after so long."""
 MOST = 500
 """Buckets in one exchange: a store is busy with it for a few milliseconds at most."""
-DRIFT = 0.99
-"""The part of a lease that is used: two clocks may run at speeds that differ by so much."""
-
 Replies = dict[int, Grants]
 """Worker -> what it is told."""
 
@@ -97,7 +94,7 @@ class Broker:
         self._under_way = tuple(self._changed.pop(name) for name in names)
         self._number += 1
         self._began = now
-        statements = tuple(pool.statement(self._number, self._offset_us) for pool in self._under_way)
+        statements = tuple(pool.statement(self._number, now, self._offset_us) for pool in self._under_way)
         return Batch(self._holder, self._number, int(self._lease_s * 1e6), statements)
 
     def answered(self, answers: Answers, now: float) -> Replies:
@@ -105,7 +102,7 @@ class Broker:
         self.away = False
         # Read before it was sent: the store's clock shows at least so much more than ours.
         self._offset_us = answers.now_us - int(now * 1e6) - 1
-        until = self._began + self._lease_s * DRIFT
+        until = self._began + self._lease_s * (1 - DRIFT)
         pools, self._under_way = self._under_way, ()
         told: list[tuple[Ask, Grant]] = []
         for pool, answer in zip(pools, answers.answers, strict=True):

@@ -11,6 +11,10 @@ from penstock.policy.limit.statement import Answer, Statement
 from penstock.policy.limit.window import leaves_us, refill_us, slice_of
 
 
+DRIFT = 0.001
+"""Two clocks that measure the same time may differ by this part of it."""
+
+
 class Ask(msgspec.Struct, frozen=True):
     """What a worker waits for."""
 
@@ -99,14 +103,17 @@ class Pool:
         self.asks = [ask for ask in self.asks if ask.worker != worker]
         self.sent = [ask for ask in self.sent if ask.worker != worker]
 
-    def statement(self, number: int, offset_us: int | None) -> Statement:
+    def statement(self, number: int, now: float, offset_us: int | None) -> Statement:
         """What the store is told and asked in exchange `number`. What is free here goes back.
 
         `offset_us` leads from monotonic time to the store's: never too high. None: not known yet.
         """
         if self._told is None and (self._spent or self._refunds):
-            refunds = {} if offset_us is None else self._refunds
-            dated = tuple((int(at * 1e6) + (offset_us or 0), amount) for at, amount in refunds.items())
+            dated: tuple[tuple[int, int], ...] = ()
+            if offset_us is not None:
+                # A refund may be dated too early, and never too late.
+                early = {at: at - (now - at) * DRIFT for at in self._refunds}
+                dated = tuple((int(early[at] * 1e6) + offset_us, amount) for at, amount in self._refunds.items())
             self._told = Told(number, self._spent, dated)
             self._spent, self._refunds = 0, {}
         told = self._told or Told(0, 0, ())
