@@ -5,6 +5,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 import msgspec
 
@@ -60,6 +61,17 @@ class Entry:
         return self.reserved if self.actual is None else min(self.reserved, self.actual)
 
 
+@dataclass
+class Line:
+    """A socket: messages arrive in order."""
+
+    last: float = 0.0
+
+    def next(self, world: "World") -> float:
+        self.last = max(self.last, world.now + world.rng.uniform(1e-4, 2e-3))
+        return self.last
+
+
 @dataclass(eq=False)
 class Worker:
     replica: "Replica"
@@ -68,9 +80,16 @@ class Worker:
     waiting: list["Attempt"] = field(default_factory=list)
     running: list["Running"] = field(default_factory=list)
     alive: bool = True
+    up: Line = field(default_factory=Line)
+    down: Line = field(default_factory=Line)
+    plans: dict[tuple[Tenant, str], Plan] = field(default_factory=dict)
 
     def plan(self, rules: Iterable[Rule], principal: Principal, model: str) -> Plan:
-        return self.limits.plan(counted(principal, model, rules))
+        """Kept, as the gateway keeps them."""
+        name = principal.tenant, model
+        if name not in self.plans:
+            self.plans[name] = self.limits.plan(counted(principal, model, rules))
+        return self.plans[name]
 
 
 @dataclass(eq=False)
@@ -101,8 +120,10 @@ class Replica:
         self.workers = [Worker(self, number) for number in range(workers)]
         self.alive = True
         self.linked = True
-        self.heard_at = world.now
-        """When the store last answered."""
+        self.thaws_at = 0.0
+        """Nothing of the machine runs before."""
+        self.leases: dict[str, float] = {}
+        """Bucket -> the store counts what is held here until then."""
         self.under_way = 0
         world.after(0.0, self.tick)
 
@@ -111,8 +132,15 @@ class Replica:
 
     # -- workers and their supervisor -----------------------------------------------------------------------------
 
+    def frozen(self, event: Callable[[], None]) -> bool:
+        """Whether the machine stands still: the event comes when it goes on."""
+        if self.world.now < self.thaws_at:
+            self.world.at(self.thaws_at, event)
+            return True
+        return False
+
     def tick(self) -> None:
-        if self.alive:
+        if self.alive and not self.frozen(self.tick):
             for worker in self.workers:
                 self.report(worker)
             self.talk()
@@ -121,10 +149,10 @@ class Replica:
     def report(self, worker: Worker) -> None:
         if worker.alive and (wants := worker.limits.wants(self.clock())) is not None:
             sent = msgspec.msgpack.encode(wants)
-            self.world.after(self.world.rng.uniform(1e-4, 2e-3), lambda: self.hear(worker, sent))
+            self.world.at(worker.up.next(self.world), lambda: self.hear(worker, sent))
 
     def hear(self, worker: Worker, sent: bytes) -> None:
-        if self.alive and worker.alive:
+        if self.alive and worker.alive and not self.frozen(lambda: self.hear(worker, sent)):
             wants = msgspec.msgpack.decode(sent, type=Wants)
             self.tell({worker.id: self.broker.heard(worker.id, wants, self.clock())})
             if self.broker.asked:
@@ -135,11 +163,11 @@ class Replica:
             worker, sent = self.workers[number], msgspec.msgpack.encode(grants)
 
             def arrive(worker: Worker = worker, sent: bytes = sent) -> None:
-                if worker.alive and self.alive:
+                if worker.alive and self.alive and not self.frozen(arrive):
                     worker.limits.take(msgspec.msgpack.decode(sent, type=Grants), self.clock())
                     self.world.look_again(worker)
 
-            self.world.after(self.world.rng.uniform(1e-4, 2e-3), arrive)
+            self.world.at(worker.down.next(self.world), arrive)
 
     # -- the supervisor and the store -----------------------------------------------------------------------------
 
@@ -148,34 +176,52 @@ class Replica:
         if batch is None:
             return
         world, self.under_way = self.world, self.under_way + 1
-        number = self.under_way
-        there, back = world.latency(), world.latency()
-
-        def store() -> None:
-            # A request may be lost, and may arrive long after its sender has given up.
-            answers = world.exchange(batch, world.store_us())
-            if self.linked and self.alive:
-                world.after(back, lambda: arrive(answers))
-
-        def arrive(answers: Answers) -> None:
-            if self.alive and self.linked and number == self.under_way and not lost:
-                self.heard_at = world.now
-                self.under_way += 1
-                self.tell(self.broker.answered(answers, self.clock()))
-                if self.broker.asked:
-                    self.talk()
-
-        def give_up() -> None:
-            if self.alive and number == self.under_way:
-                self.under_way += 1
-                self.tell(self.broker.failed())
-
-        lost = world.rng.random() < world.loss
+        number, began = self.under_way, world.now
+        world.after(1.0, lambda: self.give_up(number))
         if self.linked:
-            world.after(there, store)
+            world.after(world.latency(), lambda: self.reach(batch, number, began))
         elif world.rng.random() < 0.5:
-            world.after(world.rng.uniform(0.0, 40.0), store)
-        world.after(1.0, give_up)
+            # It may arrive long after its sender has given up.
+            world.after(world.rng.uniform(0.0, 40.0), lambda: self.reach(batch, number, began))
+
+    def reach(self, batch: Batch, number: int, began: float) -> None:
+        """The batch is at the store; the answer may be lost."""
+        world = self.world
+        answers = world.exchange(batch, world.store_us())
+        if self.linked and self.alive and world.rng.random() >= world.loss:
+            world.after(world.latency(), lambda: self.arrive(batch, answers, number, began))
+
+    def arrive(self, batch: Batch, answers: Answers, number: int, began: float) -> None:
+        def again() -> None:
+            self.arrive(batch, answers, number, began)
+
+        if self.alive and number == self.under_way and not self.frozen(again):
+            self.renew(batch, began + LEASE_S)
+            self.under_way += 1
+            self.tell(self.broker.answered(answers, self.clock()))
+            if self.broker.asked:
+                self.talk()
+
+    def give_up(self, number: int) -> None:
+        if self.alive and number == self.under_way and not self.frozen(lambda: self.give_up(number)):
+            self.under_way += 1
+            self.tell(self.broker.failed())
+
+    def renew(self, batch: Batch, until: float) -> None:
+        """Where a lease had ended, the store may have given to others what still runs: the documented exception."""
+        for bucket in [statement.bucket for statement in batch.statements]:
+            if self.world.now > self.leases.get(bucket.id, inf):
+                for worker in self.workers:
+                    for running in worker.running:
+                        for entry in running.entries:
+                            if entry.bucket.id == bucket.id:
+                                self.end(entry)
+            self.leases[bucket.id] = until
+
+    def end(self, entry: Entry) -> None:
+        """It holds nothing any more: since now, or since its lease ended."""
+        lease = self.leases.get(entry.bucket.id, inf)
+        entry.ended = max(entry.at, min(self.world.now, lease, inf if entry.ended is None else entry.ended))
 
     def crash(self) -> None:
         """The machine is gone."""
@@ -187,7 +233,7 @@ class Replica:
         worker.alive = False
         for running in worker.running:
             for entry in running.entries:
-                entry.ended = self.world.now
+                self.end(entry)
         worker.running.clear()
 
     def crash_worker(self, worker: Worker) -> None:
@@ -224,10 +270,15 @@ class World:
         return replica
 
     def workers(self) -> list[Worker]:
-        return [w for replica in self.replicas if replica.alive for w in replica.workers if w.alive]
+        """Those that can answer now."""
+        awake = [replica for replica in self.replicas if replica.alive and replica.thaws_at <= self.now]
+        return [worker for replica in awake for worker in replica.workers if worker.alive]
 
     def after(self, delay: float, event: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (self.now + delay, next(self._order), event))
+        self.at(self.now + delay, event)
+
+    def at(self, when: float, event: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._order), event))
 
     def run(self, until: float) -> None:
         while self._events and self._events[0][0] <= until:
@@ -268,7 +319,11 @@ class World:
         worker.replica.report(worker)
 
     def time_up(self, worker: Worker, attempt: Attempt) -> None:
-        if worker.alive and attempt in worker.waiting:
+        if (
+            worker.alive
+            and not worker.replica.frozen(lambda: self.time_up(worker, attempt))
+            and attempt in worker.waiting
+        ):
             worker.waiting.remove(attempt)
             clock, number = worker.replica.clock(), attempt.short.number
             result = worker.limits.reserve(attempt.plan, clock, *attempt.amounts, gave_up=number)
@@ -292,14 +347,18 @@ class World:
         done(running)
 
     def settle(self, running: Running, input_tokens: int, output_tokens: int, spend: int) -> None:
-        if running not in running.worker.running:
-            return  # its worker died
+        replica = running.worker.replica
+        if running not in running.worker.running or replica.frozen(
+            lambda: self.settle(running, input_tokens, output_tokens, spend)
+        ):
+            return  # its worker died, or stands still
         running.worker.running.remove(running)
         running.worker.limits.settle(running.reservation, input_tokens, output_tokens, spend)
         total = input_tokens + output_tokens
         actual = (1, input_tokens, output_tokens, total, spend, 1, total)
         for (_, kind), entry in zip(running.reservation.plan.parts, running.entries, strict=True):
-            entry.actual, entry.ended = actual[kind], self.now
+            entry.actual = actual[kind]
+            replica.end(entry)
 
     # -- what must hold -------------------------------------------------------------------------------------------
 

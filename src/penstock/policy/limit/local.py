@@ -10,6 +10,7 @@ All or nothing: no bucket is charged unless all are.
 """
 
 from collections.abc import Iterable
+from math import inf
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -72,7 +73,7 @@ class LocalLimits:
         self._asking: list[Share] = []
         self._awaiting: dict[str, Share] = {}
         self._number = 0
-        self._scan_at = 0.0
+        self._scan_at = -inf
 
     def plan(self, counted: Iterable[Counted]) -> Plan:
         """Binds buckets to this worker's shares. A rule that has changed is taken over."""

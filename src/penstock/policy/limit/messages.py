@@ -36,8 +36,8 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
     bucket: str
     number: int
     """Of the Wants that it answers."""
-    amount: int = 0
-    until: float = 0.0
+    amount: int
+    until: float
     """What the worker has of this bucket may be spent until then."""
     fair: int = 0
     """What it may keep unspent."""

@@ -78,7 +78,10 @@ class Pool:
         return bool(self._spent or self._refunds or self._told)
 
     def hear(self, worker: int, want: Want, number: int, now: float) -> Ask | None:
-        """Takes in a report. What it asks for beyond what is free here waits in `asks`."""
+        """Takes in a report: what it asks for, or None when it can be answered now.
+
+        A worker's reports of a bucket are answered in their order.
+        """
         self.bucket = want.bucket
         self.touched = now
         left = self.shares.get(worker, 0) - want.spent - want.back
@@ -87,13 +90,13 @@ class Pool:
         self._spent += want.spent
         for at, amount in want.refunds:
             self._refunds[at] = self._refunds.get(at, 0) + amount
-        if not (want.need or want.want):
+        if not (want.need or want.want or any(ask.worker == worker for ask in (*self.sent, *self.asks))):
             return None
         return Ask(worker, number, want.least, want.need, want.want)
 
     def covers(self, ask: Ask, now: float) -> bool:
         """Whether it can be served at once, with nobody before it."""
-        return bool(ask.need) and not self.asks and ask.need <= self.free and now < self.until
+        return bool(ask.need) and not self.asks and not self.sent and ask.need <= self._usable and now < self.until
 
     def leave(self, worker: int) -> None:
         """A worker is gone: it may have spent all it had. What it held runs no more."""
@@ -136,7 +139,7 @@ class Pool:
         sent, self.sent = self.sent, []
         given = [self._serve(ask) for ask in sent]
         for ask, served in zip(sent, given, strict=True):
-            extra = min(ask.want, self.free)
+            extra = min(ask.want, self._usable)
             self._give(ask.worker, extra)
             short, refill_s = 0, 0.0
             if served < ask.need:
@@ -152,9 +155,15 @@ class Pool:
         fair = self._fair // max(1, len(self.shares))
         return Grant(self.bucket.id, number, amount, self.until, fair, self._used, short, refill_s, self._reset_s, away)
 
+    @property
+    def _usable(self) -> int:
+        """What may be given. Nothing while more is used than allowed: the limit was lowered, or others got this part."""
+        return 0 if self._used > self.bucket.limit else self.free
+
     def _serve(self, ask: Ask) -> int:
         """Gives what is needed, or as much as is of use."""
-        amount = min(ask.need, self.free) if self.free >= ask.least else 0
+        usable = self._usable
+        amount = min(ask.need, usable) if usable >= ask.least else 0
         self._give(ask.worker, amount)
         return amount
 

@@ -56,7 +56,7 @@ class Share:
         self.held = counted.bucket.held
         self.free = 0
         """May be reserved while `until` lies ahead; below zero: reserved without having been granted."""
-        self.until = 0.0
+        self.until = -inf
         self.taken = 0
         """Reserved since the last report; for a held measure, in use now."""
         self.lost = 0
@@ -106,7 +106,11 @@ class Share:
         """What was reserved `at` and what it came to."""
         if self.held:
             self.taken -= reserved
-            self.free += reserved
+            if self.used > self.bucket.limit:
+                # The limit was lowered, or given to others while this replica was away: what ends is not used again.
+                self.lost += reserved
+            else:
+                self.free += reserved
         elif actual > reserved:
             self.taken += actual - reserved
             self.free -= actual - reserved
