@@ -1,4 +1,4 @@
-"""A real vLLM, started once."""
+"""Real servers, each started once."""
 
 import asyncio
 import os
@@ -8,6 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.real.servers import postgres_server, redis_server
+
+__all__ = ["postgres_server", "redis_server", "vllm"]
 
 SCRIPT = Path(__file__).with_name("vllm.sh")
 READY_WITHIN_S = 600.0

@@ -14,11 +14,15 @@ PenstockError
     ├── TooLarge            413   request_too_large
     ├── ExpectationFailed   417   expectation_failed
     ├── Overloaded          429   queue_full | deadline_unmeetable | queue_timeout | displaced | bulkhead_full
+    ├── LimitExceeded       429   rate_limit_exceeded
+    │   ├── BudgetExceeded        budget_exceeded
+    │   └── ConcurrencyExceeded   concurrency_exceeded
     ├── HeadTooLarge        431   head_too_large
     ├── ClientLeft          499   recorded, never sent
     ├── InternalError       500   internal_error
     ├── UpstreamFailed      502   upstream_refused | upstream_reset | upstream_malformed
-    ├── Unavailable         503   engine_unavailable | overloaded | identity_unavailable
+    ├── Unavailable         503   engine_unavailable | overloaded | identity_unavailable | ledger_full
+    ├── LimitsUnavailable   503   limits_unavailable
     └── UpstreamTimeout     504   first_byte_timeout | engine_slow | stall_timeout | total_timeout | connect_timeout
                                   | drain_timeout
 """
@@ -105,6 +109,22 @@ class Overloaded(RequestError):
     outcome = "unavailable"
 
 
+class LimitExceeded(RequestError):
+    """A limit of the caller has no room for the request."""
+
+    status, type, code = 429, "rate_limit_error", "rate_limit_exceeded"
+
+
+class BudgetExceeded(LimitExceeded):
+    """SDKs would wait seconds for what takes days, three times over."""
+
+    code, retry = "budget_exceeded", False
+
+
+class ConcurrencyExceeded(LimitExceeded):
+    code = "concurrency_exceeded"
+
+
 class HeadTooLarge(RequestError):
     status, type, code, retry = 431, "invalid_request_error", "head_too_large", False
 
@@ -127,6 +147,13 @@ class UpstreamFailed(RequestError):
 
 class Unavailable(RequestError):
     status, type, code = 503, "server_error", "engine_unavailable"
+    outcome = "unavailable"
+
+
+class LimitsUnavailable(RequestError):
+    """The store of limits cannot say whether there is room, and the rule fails closed."""
+
+    status, type, code = 503, "server_error", "limits_unavailable"
     outcome = "unavailable"
 
 

@@ -1,0 +1,1 @@
+"""Stores of limits, and the keeper that speaks with one for a replica."""
