@@ -3,18 +3,17 @@
 import asyncio
 import datetime
 import json
-import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from penstock.cli.options import json_option
 from penstock.config.rule import parse_length
+from penstock.config.state import State
 from penstock.core.clock import wall
 from penstock.core.errors import ConfigError
-from penstock.state.identity.open import default_url, open_store
+from penstock.state.identity.open import identity_url, open_store
 from penstock.state.identity.rows import Row
 from penstock.state.identity.store import Store
 
@@ -74,7 +73,7 @@ def run(url: str | None, work: Callable[[Store], Awaitable[T]]) -> T:
     """Opens the store, works, closes it."""
 
     async def opened() -> T:
-        store = open_store(url or default_url(os.environ, Path.home()))
+        store = open_store(url or identity_url(State()))
         try:
             return await work(store)
         finally:

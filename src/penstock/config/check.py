@@ -1,10 +1,13 @@
 """Rules that span fields. Each raises ConfigError with the field, the value and the fix."""
 
 import ipaddress
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from penstock.config.oidc import check_oidc
 from penstock.config.schema import Config
 from penstock.core.errors import ConfigError
+from penstock.core.limit import Level
 
 
 def check(config: Config) -> None:
@@ -12,6 +15,7 @@ def check(config: Config) -> None:
     _names(config)
     _exposure(config)
     _keys(config)
+    _tenants(config)
     for index, engine in enumerate(config.engines):
         url = getattr(engine, "url", None)
         if url is not None:
@@ -41,10 +45,10 @@ def _names(config: Config) -> None:
 
 
 def _exposure(config: Config) -> None:
-    if not is_loopback(config.listen.host) and not config.auth.keys:
+    if not is_loopback(config.listen.host) and config.auth.open:
         raise ConfigError(
-            f"listen.host: {config.listen.host!r} is not loopback and auth.keys is empty; "
-            "set auth.keys or bind 127.0.0.1"
+            f"listen.host: {config.listen.host!r} is not loopback and auth lets everybody in; "
+            "set auth.keys or auth.tenants, or bind 127.0.0.1"
         )
     if not is_loopback(config.admin.host) and not config.admin.token:
         raise ConfigError(
@@ -56,12 +60,24 @@ def _exposure(config: Config) -> None:
 def _keys(config: Config) -> None:
     for index, key in enumerate(config.auth.keys):
         _secret(f"auth.keys.{index}", key, 16)
+        if key.startswith("sk-ps-"):
+            raise ConfigError(f"auth.keys.{index}: *** has the form of a key of `penstock key`; set auth.tenants: true")
     if config.admin.token:
         _secret("admin.token", config.admin.token, 1 if is_loopback(config.admin.host) else 16)
     for index, engine in enumerate(config.engines):
         api_key = getattr(engine, "api_key", "")
         if api_key:
             _secret(f"engines.{index}.api_key", api_key, 1)
+
+
+def _tenants(config: Config) -> None:
+    if config.auth.oidc is not None:
+        check_oidc("auth.oidc", config.auth.oidc)
+    rules = config.rate_limits.rules()
+    if config.auth.open and any(rule.level is not Level.ALL for rule in rules):
+        raise ConfigError("rate_limits: the API is open, so nobody can be told apart; set auth, or limit `all`")
+    if config.ledger.prices and not Path(config.ledger.prices).is_file():
+        raise ConfigError(f"ledger.prices: there is no file {config.ledger.prices!r}; write one, or remove the field")
 
 
 def _secret(field: str, value: str, least: int) -> None:

@@ -10,8 +10,10 @@ import msgspec
 from msgspec import Meta
 
 from penstock.config.engines import Engine, LlamaCpp
+from penstock.config.oidc import Oidc
 from penstock.config.routing import Model, Queue, Resilience, Routing
 from penstock.config.section import Port, Seconds, SecondsOrOff, Section
+from penstock.config.state import Ledger, RateLimits, State
 
 
 class Tls(Section, frozen=True):
@@ -46,6 +48,15 @@ class Auth(Section, frozen=True):
         tuple[str, ...],
         Meta(description="API keys that are let in; none leaves the API open (loopback only)"),
     ] = ()
+    tenants: Annotated[
+        bool, Meta(description="Let in the keys of organisations and teams (`penstock key`), which are kept in `state`")
+    ] = False
+    oidc: Annotated[Oidc | None, Meta(description="Let in the tokens of an OpenID provider")] = None
+
+    @property
+    def open(self) -> bool:
+        """Whether everybody is let in."""
+        return not self.keys and not self.tenants and self.oidc is None
 
 
 class Limits(Section, frozen=True):
@@ -104,13 +115,16 @@ class Config(Section, frozen=True):
     routing: Annotated[Routing, Meta(description="Which engine takes a request")] = Routing()
     resilience: Annotated[Resilience, Meta(description="What happens when an engine fails or lags")] = Resilience()
     queue: Annotated[Queue, Meta(description="Where requests wait while all engines are full")] = Queue()
+    state: Annotated[State, Meta(description="Where what survives a restart is kept")] = State()
+    rate_limits: Annotated[RateLimits, Meta(description="How much may be used: requests, tokens, money")] = RateLimits()
+    ledger: Annotated[Ledger, Meta(description="What was used, by whom, and what it cost")] = Ledger()
     limits: Annotated[Limits, Meta(description="Sizes that one request may reach")] = Limits()
     timeouts: Annotated[Timeouts, Meta(description="How long each phase may last")] = Timeouts()
     streaming: Annotated[Streaming, Meta(description="How streams are relayed")] = Streaming()
     log: Annotated[Log, Meta(description="Where logs go")] = Log()
 
 
-SECRETS = frozenset({"auth.keys", "admin.token", "engines.api_key"})
+SECRETS = frozenset({"auth.keys", "admin.token", "engines.api_key", "state.url", "rate_limits.store"})
 """Fields whose values are never printed; list indexes are left out of the path."""
 
 

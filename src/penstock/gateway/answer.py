@@ -1,5 +1,6 @@
 """Answers the gateway gives itself: errors, and the list of models."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -7,6 +8,8 @@ import msgspec
 from penstock.core.endpoint import Endpoint
 from penstock.core.errors import MethodNotAllowed, NotFound, RequestError
 from penstock.core.request import Request
+from penstock.core.tenant import Scopes
+from penstock.policy.identity.access import model_allowed
 from penstock.wire.openai import error_body
 
 MODELS = b"/v1/models"
@@ -39,21 +42,25 @@ def json_answer(
     )
 
 
-def error_answer(error: RequestError, request: Request, request_id: bytes, *, keep: bool) -> bytes:
-    """An OpenAI-shaped error with the headers the SDKs obey (`retry-after`, `x-should-retry`)."""
-    extra = b""
+def error_answer(
+    error: RequestError, request: Request, request_id: bytes, *, keep: bool, extra: Sequence[bytes] = ()
+) -> bytes:
+    """An OpenAI-shaped error with the headers the SDKs obey (`retry-after`, `x-should-retry`), and `extra` lines."""
+    lines = b"".join([line + b"\r\n" for line in extra])
     if error.retry_after_s is not None:
-        extra += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
+        lines += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
     if error.retry is not None:
-        extra += b"x-should-retry: %b\r\n" % (b"true" if error.retry else b"false")
+        lines += b"x-should-retry: %b\r\n" % (b"true" if error.retry else b"false")
     if error.allow is not None:
-        extra += b"allow: %b\r\n" % error.allow.encode()
+        lines += b"allow: %b\r\n" % error.allow.encode()
     body = error_body(error, anthropic=request.target.startswith(b"/v1/messages"))
-    return json_answer(error.status, body, request, request_id, keep=keep, extra=extra)
+    return json_answer(error.status, body, request, request_id, keep=keep, extra=lines)
 
 
-def models_answer(request: Request, endpoints: tuple[Endpoint, ...]) -> bytes | None:
+def models_answer(request: Request, endpoints: tuple[Endpoint, ...], scopes: Scopes) -> bytes | None:
     """Body for GET /v1/models and /v1/models/{id} over the whole fleet; None for any other request below MODELS.
+
+    A caller bound to certain models sees those alone.
 
     Entries are the engines' own, byte for byte. Raises NotFound for a model that no ready engine serves.
     """
@@ -64,7 +71,8 @@ def models_answer(request: Request, endpoints: tuple[Endpoint, ...]) -> bytes | 
     for endpoint in endpoints:
         if endpoint.ready:
             for name, entry in endpoint.models.items():
-                entries.setdefault(name, entry)
+                if model_allowed(scopes, name):
+                    entries.setdefault(name, entry)
     if path in (b"/v1/models", b"/v1/models/"):
         return msgspec.json.encode({"object": "list", "data": [msgspec.Raw(entry) for entry in entries.values()]})
     if not path.startswith(b"/v1/models/"):

@@ -18,19 +18,23 @@ from penstock.core.record import Record
 from penstock.core.request import Request
 from penstock.engines.http import HttpEngine
 from penstock.gateway.ask import AskReader
+from penstock.gateway.billing import Billing
 from penstock.gateway.books import Books
-from penstock.gateway.keys import Keys
 from penstock.gateway.lessons import Lessons
+from penstock.gateway.limiter import Limiter
 from penstock.gateway.relay import Relay
 from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import FleetView, health_settings
 from penstock.gateway.waiting import Waiting
+from penstock.policy.limit.messages import Wants
 from penstock.policy.resilience.bulkhead import Bulkheads, BulkheadSettings
 from penstock.policy.resilience.health import Health
 from penstock.policy.resilience.hedge import Hedger, HedgeSettings
 from penstock.policy.resilience.retry import RetryBudget, RetrySettings
 from penstock.policy.resilience.timeouts import Ceilings, Timeouts, TimeoutSettings
 from penstock.policy.route.facts import Decision, Lease
+from penstock.state.identity.callers import Callers
+from penstock.state.ledger.prices import load_book
 from penstock.telemetry.accesslog import RecordSink
 from penstock.telemetry.meter import Meter
 from penstock.wire.heads import valid_request_id
@@ -52,16 +56,34 @@ STEP = 32
 """Requests or connections that one step of the sweep looks at: well under a millisecond of work."""
 
 
+def _nobody_hears(wants: Wants) -> None:
+    """Where there is no supervisor: nothing is granted, and no rule that counts exists."""
+
+
 class App:
     """Everything a request may need, passed along instead of found."""
 
-    def __init__(self, config: Config, meter: Meter, log: RecordSink) -> None:
+    def __init__(
+        self,
+        config: Config,
+        meter: Meter,
+        log: RecordSink,
+        callers: Callers | None = None,
+        tell: Callable[[Wants], None] = _nobody_hears,
+        billing: Billing | None = None,
+    ) -> None:
+        callers = callers or Callers(config.auth.keys)
         self.limits = config.limits
         self.timeouts = config.timeouts
         self.heartbeat_s = config.streaming.heartbeat
         self.meter = meter
         self.log = log
-        self.keys = Keys(config.auth.keys)
+        self.callers = callers
+        self.limited = bool(config.rate_limits.rules()) or config.auth.tenants
+        """Whether anybody can have a limit."""
+        self.billing = billing
+        self.epoch = wall() - monotonic()
+        """Wall-clock time of monotonic zero, as of the last sweep."""
         self.asks = AskReader(config.routing)
         self.heads = HeadReader(self.asks.noted)
         self.routing = config.routing
@@ -69,6 +91,7 @@ class App:
         self.retries = RetryBudget(RetrySettings(ratio=config.resilience.retry_ratio))
         self.chance: Callable[[], float] = random.random
         self.fleet = FleetView(self._open_engine, config.routing, Health(health_settings(config.resilience)))
+        self.limiter = Limiter(config.rate_limits, load_book(config.ledger.prices), tell, self.fleet.known_model)
         self.draining = False
         self.waiting = Waiting(config.queue, self.fleet)
         self.bulkheads = Bulkheads(
@@ -99,7 +122,7 @@ class App:
             authorization: bytes | None = b"Bearer " + settings.api_key.encode()
         else:
             # The gateway's own keys are no engine's business; where it has none, the client's credentials pass.
-            authorization = None if self.keys.open else b""
+            authorization = None if self.callers.open else b""
         return HttpEngine(
             endpoint.url,
             authorization=authorization,
@@ -135,6 +158,10 @@ class App:
     def close(self, connection: Connection, relay: Relay) -> None:
         """Ends a request: it will be booked, and its connection goes on to the next."""
         now = relay.ended_at = monotonic()
+        if relay.bill is not None:
+            relay.bill.close(relay, relay.failure, now)
+        if relay.held is not None:
+            relay.held.settle(relay, self.epoch)
         relay.request.body = b""  # its size is known; booking needs no more
         relay.call = NO_CALL
         del self.running[relay]
@@ -148,7 +175,7 @@ class App:
         ended, self._ended = self._ended, []
         if ended:
             self.lessons.take(ended)
-            self._books.enter(ended, wall() - monotonic())
+            self._books.enter(ended, self.epoch)
 
     def judge(self, relay: Relay, lease: Lease, verdict: Verdict, failure: RequestError | None) -> None:
         """Learns at once from an attempt, after what ended before it."""
@@ -178,6 +205,11 @@ class App:
         second, is cheaper than a timer per request; in steps, so that no stream waits for a thousand others.
         """
         self.book()
+        self.epoch = wall() - monotonic()
+        if self.billing is not None:
+            self.billing.sweep(self.epoch)
+        if self.limited:
+            self.limiter.report(now)
         self.log.flush()
         self._show_load()
         self.fleet.weigh(now)

@@ -7,9 +7,9 @@ in one tight loop. What a worker killed by `kill -9` had not booked yet (a tenth
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from penstock.core.errors import RequestError
 from penstock.core.record import Outcome, Record
 from penstock.gateway.relay import Relay
+from penstock.gateway.verdict import outcome_of
 from penstock.policy.route.facts import Decision
 from penstock.telemetry.accesslog import RecordSink
 from penstock.telemetry.meter import Meter
@@ -67,12 +67,3 @@ def record_of(relay: Relay, epoch: float) -> Record:
     if record.outcome is Outcome.CLIENT_LEFT:
         record.status = 499
     return record
-
-
-def outcome_of(failure: RequestError | None, status: int) -> Outcome:
-    """The outcome of a request from what ended it. An engine's own 4xx is an answer, hence a rejection by it."""
-    if failure is not None:
-        return Outcome(failure.outcome)
-    if status >= 500:
-        return Outcome.UPSTREAM_FAILED
-    return Outcome.REJECTED if status >= 400 else Outcome.SUCCESS

@@ -13,6 +13,9 @@ import msgspec
 from penstock.config.schema import Config
 from penstock.core.endpoint import Endpoint
 from penstock.core.load import Load
+from penstock.policy.identity.resolve import Changes
+from penstock.policy.limit.messages import Grants, Wants
+from penstock.state.identity.jwks import PublicKey
 
 
 class Start(msgspec.Struct, tag=True):
@@ -20,6 +23,10 @@ class Start(msgspec.Struct, tag=True):
 
     config: Config
     endpoints: tuple[Endpoint, ...]
+    identity: Changes | None = None
+    """All keys and tenants, where they are used."""
+    provider: tuple[PublicKey, ...] = ()
+    """Public keys of the OpenID provider."""
 
 
 class Fleet(msgspec.Struct, tag=True):
@@ -66,8 +73,20 @@ class Answer(msgspec.Struct, tag=True):
     """Mappings; what they hold depends on the question."""
 
 
-ToWorker = Start | Fleet | Loads | Ask | Drain
-ToSupervisor = Up | Failed | Answer
+class Identity(msgspec.Struct, tag=True):
+    """Keys and tenants that came, changed or went."""
+
+    changes: Changes
+
+
+class ProviderKeys(msgspec.Struct, tag=True):
+    """The public keys of the OpenID provider, as they are now."""
+
+    keys: tuple[PublicKey, ...]
+
+
+ToWorker = Start | Fleet | Loads | Ask | Drain | Identity | ProviderKeys | Grants
+ToSupervisor = Up | Failed | Answer | Wants
 In = TypeVar("In")
 
 

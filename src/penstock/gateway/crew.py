@@ -9,10 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from penstock.config.schema import Config
-from penstock.core.endpoint import Endpoint
 from penstock.core.errors import PenstockError
-from penstock.gateway.control import Answer, Ask, Channel, Drain, Failed, Fleet, Loads, Start, ToSupervisor, Up
+from penstock.gateway.control import Answer, Ask, Channel, Failed, Start, ToSupervisor, ToWorker, Up
+from penstock.policy.limit.messages import Wants
 from penstock.telemetry.catalogue import SHEETS
 from penstock.telemetry.series import SeriesReader, create_file
 
@@ -32,12 +31,14 @@ class Hand:
         self._questions: dict[int, asyncio.Future[list[Any]]] = {}
         self._ids = itertools.count()
         self.draining = False
+        self.wants: Callable[[Hand, Wants], None] = lambda hand, wants: None
+        """Hears what the worker wants of its limits."""
 
     @property
     def up(self) -> bool:
         return self._up.done() and not self._up.cancelled() and self._up.exception() is None
 
-    def send(self, message: Start | Fleet | Loads | Drain) -> None:
+    def send(self, message: ToWorker) -> None:
         self._channel.send(message)
 
     async def started(self) -> None:
@@ -53,6 +54,8 @@ class Hand:
                     self._settle(None)
                 case Failed():
                     self._settle(PenstockError(message.reason))
+                case Wants():
+                    self.wants(self, message)
                 case Answer():
                     question = self._questions.pop(message.id, None)
                     if question is not None and not question.done():
@@ -87,8 +90,8 @@ class Hand:
             self._questions.pop(number, None)
 
 
-async def hire(config: Config, endpoints: Callable[[], tuple[Endpoint, ...]], listener: socket.socket) -> Hand:
-    """Starts one worker process; it is ready once `started` returns."""
+async def hire(first: Callable[[], Start], listener: socket.socket) -> Hand:
+    """Starts one worker process; it is ready once `started` returns. `first`: what it is told then."""
     ours, theirs = socket.socketpair()
     series = create_file()
     try:
@@ -111,5 +114,5 @@ async def hire(config: Config, endpoints: Callable[[], tuple[Endpoint, ...]], li
     reader, writer = await asyncio.open_unix_connection(sock=ours)
     channel: Channel[ToSupervisor] = Channel(reader, writer, ToSupervisor)
     hand = Hand(process, channel, series)
-    hand.send(Start(config, endpoints()))
+    hand.send(first())
     return hand

@@ -27,6 +27,7 @@ from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import RETRY_AFTER_S
 from penstock.gateway.waiting import bounded, patience
 from penstock.gateway.why import headers_of
+from penstock.policy.identity.access import model_allowed, permit
 from penstock.policy.resilience.advice import AdviceSettings, advise
 from penstock.wire.openai import Call, read_call, with_model
 from penstock.wire.paths import check_path
@@ -53,16 +54,16 @@ async def handle(app: App, connection: Connection, request: Request) -> None:
     try:
         if request.error is not None:
             raise request.error
-        relay.key = app.keys.authenticate(request)
-        path = request.path
-        if path[:4] != b"/v1/" or b"." in path or b"%" in path or b"load" in path:
-            check_path(path)
-        call = read_call(request)
-        relay.model = (call.model or "")[:LONGEST_MODEL]
-        models = models_answer(request, app.fleet.endpoints) if path.startswith(MODELS) else None
+        call = _let_in(app, relay, request)
+        path, scopes = request.path, relay.principal.scopes
+        models = models_answer(request, app.fleet.endpoints, scopes) if path.startswith(MODELS) else None
         if models is not None:
             relay.answer(200, models)
         else:
+            if app.billing is not None:
+                app.billing.admit(relay, relay.principal)
+            if app.limited and (waiting := app.limiter.admit(relay, call, app.epoch)) is not None:
+                await waiting
             relay.failure = await _answer(app, relay, request, call)
     except RequestError as error:
         relay.failure = error
@@ -79,6 +80,22 @@ async def handle(app: App, connection: Connection, request: Request) -> None:
             relay.refuse(relay.failure)
     finally:
         app.close(connection, relay)
+
+
+def _let_in(app: App, relay: Relay, request: Request) -> Call:
+    """Who asks, and for what. Raises Unauthenticated, Forbidden or BadRequest."""
+    special = request.special
+    authorization, api_key = special.get(b"authorization"), special.get(b"x-api-key")
+    principal = relay.principal = app.callers.authenticate(authorization, api_key, app.epoch + request.received)
+    relay.key = principal.tenant.key
+    path = request.path
+    if path[:4] != b"/v1/" or b"." in path or b"%" in path or b"load" in path:
+        check_path(path)
+    call = read_call(request)
+    relay.model = (call.model or "")[:LONGEST_MODEL]
+    if principal.scopes.models or principal.scopes.endpoints:
+        permit(principal, path, call.model)
+    return call
 
 
 def _advise(app: App, request: Request, error: RequestError) -> None:
@@ -142,6 +159,8 @@ async def _answer_or_stand_in(app: App, relay: Relay, request: Request, call: Ca
     """Asks for the model, then for those that stand in for it, as long as nothing has reached the client."""
     model = app.models.get(call.model or "")
     for standin in model.fallbacks if model is not None and request.path in REPEATABLE else ():
+        if not model_allowed(relay.principal.scopes, standin):
+            continue
         relay.has_standin = True
         try:
             return await _answer_within_bounds(app, relay, request, call)

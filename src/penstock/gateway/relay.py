@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 from penstock.core.clock import monotonic
 from penstock.core.engine import Engine, Exchange, Flow, ResponseHead
 from penstock.core.errors import ClientLeft, RequestError, UpstreamFailed
-from penstock.core.record import Attempt, Record, Usage
+from penstock.core.record import Attempt, Record, TokenSource, Usage
 from penstock.core.request import Request
 from penstock.gateway.answer import connection_header, error_answer, json_answer, status_line
 from penstock.gateway.hedge import Race
 from penstock.gateway.life import Wait
-from penstock.gateway.stream import EventStream, take_usage
+from penstock.gateway.stream import NO_TOKENS, EventStream, Tokens, take_tokens
 from penstock.gateway.verdict import Verdict
+from penstock.policy.identity.access import ANYBODY
 from penstock.policy.route.facts import Decision, Lease
 from penstock.telemetry.meter import Meter
 from penstock.telemetry.series import OTHER
@@ -29,6 +30,8 @@ from penstock.wire.openai import NO_CALL, Call
 
 if TYPE_CHECKING:
     from penstock.gateway.app import App
+    from penstock.gateway.billing import Bill
+    from penstock.gateway.limiter import Held
     from penstock.gateway.tries import Tries
 
 KEPT_FOR_USAGE = 256 * 1024
@@ -64,6 +67,7 @@ class Relay:
         "_row",
         "_stream",
         "attempts",
+        "bill",
         "bytes_out",
         "call",
         "committed",
@@ -79,6 +83,7 @@ class Relay:
         "head_held",
         "heard_at",
         "hedge_at",
+        "held",
         "keep",
         "key",
         "last_at",
@@ -87,6 +92,7 @@ class Relay:
         "may_move",
         "model",
         "paused_at",
+        "principal",
         "queue_s",
         "queued",
         "request",
@@ -154,6 +160,12 @@ class Relay:
         """Where it may go besides; None where there is no choice."""
         self.hedge_at = 0.0
         """When a second engine may be asked; 0 for never."""
+        self.principal = ANYBODY
+        """Who asks."""
+        self.held: Held | None = None
+        """What it has reserved of its limits."""
+        self.bill: Bill | None = None
+        """Its place in the ledger, where there is one."""
         self.extra: Sequence[bytes] = ()
         """Lines to add to the response head."""
         self.keep = keep
@@ -167,6 +179,8 @@ class Relay:
         self.call = call
         self.head_held = self._stream = None
         self.sent_at = self.last_at = monotonic()
+        if self.bill is not None:
+            self.bill.open(self)
         exchange = engine.send(self.request, self, self.request_id, fresh=fresh)
         if not attempt.done:
             self._exchange = exchange
@@ -182,7 +196,9 @@ class Relay:
     def refuse(self, error: RequestError) -> None:
         """An error before the commit point; nothing has reached the client yet."""
         self.status = error.status
-        data = error_answer(error, self.request, self.request_id, keep=self.keep)
+        data = error_answer(error, self.request, self.request_id, keep=self.keep, extra=self.extra)
+        if self.bill is not None:
+            self.bill.close(self, error, monotonic())
         self._finish(data, len(data))
 
     def _finish(self, data: bytes, size: int) -> None:
@@ -281,6 +297,8 @@ class Relay:
             self.first_at = now
         self.last_at = now
         self.bytes_out += len(piece)
+        if last and self.bill is not None:
+            self.bill.close(self, None, now)
         data = b"" if self.committed else self._commit(self._known_head(), piece if last else None)
         if self._chunked:
             data += b"%x\r\n%b\r\n0\r\n\r\n" % (len(piece), piece) if last else b"%x\r\n%b\r\n" % (len(piece), piece)
@@ -314,6 +332,8 @@ class Relay:
             self._kept_size -= len(kept.pop(0))
 
     def end(self) -> None:
+        if self.bill is not None:
+            self.bill.close(self, None, monotonic())
         held = self._stream.held if self._stream is not None else b""
         data = b"" if self.committed else self._commit(self._known_head(), held)
         self.bytes_out += len(held)
@@ -333,6 +353,8 @@ class Relay:
         self._leave_exchange()
         if self.committed and not self.ended:
             self.ended = True
+            if self.bill is not None:
+                self.bill.close(self, error, monotonic())
             if self._chunked and self._stream is not None:
                 self.settle_flow()
                 body = openai.error_body(error, anthropic=self.request.path.startswith(b"/v1/messages"))
@@ -439,14 +461,20 @@ class Relay:
             self._stream.tally(self.last_at - self.first_at)
             meter.mark(self._row)
 
+    def tokens(self) -> Tokens:
+        """What the request has used so far."""
+        if self._stream is not None:
+            self.settle_flow()
+            return self._stream.tokens(self.request.bytes_in)
+        usage = self._usage()
+        return (usage, TokenSource.USAGE) if usage is not None else NO_TOKENS
+
     def fill(self, record: Record) -> None:
         """Writes what was measured into the Record."""
-        self.settle_flow()
         record.status = self.status
         record.bytes_out = self.bytes_out
+        take_tokens(record, self.tokens())
         if self._stream is not None:
             if self.first_at:
                 record.ttft_s = self.first_at - self.request.received
-            self._stream.fill(record, self.request.bytes_in, self.last_at - self.first_at)
-        elif (usage := self._usage()) is not None:
-            take_usage(record, usage)
+            self._stream.fill(record, self.last_at - self.first_at)

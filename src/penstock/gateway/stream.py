@@ -10,6 +10,9 @@ from penstock.telemetry import buckets
 from penstock.telemetry.meter import BETWEEN, BETWEEN_SUM, EVENTS, observe_all
 from penstock.wire import openai, sse
 
+Tokens = tuple[Usage, TokenSource]
+"""What a request used, and who says so."""
+NO_TOKENS: Tokens = (Usage(), TokenSource.NONE)
 SHORT = 64
 """A last piece shorter than this is `[DONE]` or the like; usage stands in the piece before it."""
 USAGE_REACH = 4096
@@ -107,25 +110,27 @@ class EventStream(Flow):
         """Tokens as the engine reported them, so far."""
         return openai.merge(self._usage_first, openai.find_usage(self.last))
 
-    def fill(self, record: Record, request_bytes: int, first_to_last_s: float) -> None:
-        """Writes what was measured into the Record."""
+    def tokens(self, request_bytes: int) -> Tokens:
+        """What the stream used so far."""
+        usage = self.usage()
+        if usage is not None:
+            return usage, TokenSource.USAGE
+        # Content is not counted where usage was promised; a stream that ended before it still spent tokens.
+        if counted := self.content_events if self.count_content else self.events:
+            return Usage(request_bytes // openai.BYTES_PER_TOKEN, counted), TokenSource.COUNTED
+        return NO_TOKENS
+
+    def fill(self, record: Record, first_to_last_s: float) -> None:
+        """Writes what was measured into the Record, whose tokens are there already."""
         record.stream = True
         record.events = self.events
         record.itl_count, record.itl_sum_s, record.itl_max_s = self.gap_count, first_to_last_s, self.gap_max
-        usage = self.usage()
-        if usage is not None:
-            take_usage(record, usage)
-        # Content is not counted where usage was promised; a stream that ended before it still spent tokens.
-        elif counted := self.content_events if self.count_content else self.events:
-            record.tokens_source = TokenSource.COUNTED
-            record.input_tokens = request_bytes // openai.BYTES_PER_TOKEN
-            record.output_tokens = counted
         if record.output_tokens > 1 and self.gap_count:
             record.tpot_s = first_to_last_s / (record.output_tokens - 1)
 
 
-def take_usage(record: Record, usage: Usage) -> None:
-    """Tokens as the engine reported them."""
-    record.tokens_source = TokenSource.USAGE
+def take_tokens(record: Record, tokens: Tokens) -> None:
+    """Writes the tokens of a request into its Record."""
+    usage, record.tokens_source = tokens
     record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
     record.cached_tokens, record.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens

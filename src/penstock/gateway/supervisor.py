@@ -21,15 +21,18 @@ from penstock.config import Loaded
 from penstock.config.engines import Engine
 from penstock.config.schema import Config
 from penstock.core.endpoint import Endpoint, EngineState
-from penstock.core.errors import ConfigError, PenstockError
+from penstock.core.errors import ConfigError, PenstockError, RequestError
 from penstock.core.tasks import Tasks
+from penstock.gateway.admin.admins import Admins
 from penstock.gateway.admin.app import create_admin
 from penstock.gateway.admin.settings import AdminSettings
+from penstock.gateway.admin.tenants import Tenants
 from penstock.gateway.control import Drain, Fleet, Loads
 from penstock.gateway.crew import Hand, hire
 from penstock.gateway.fleet import Group
 from penstock.gateway.members import Surroundings, open_group
 from penstock.gateway.platform import Platform
+from penstock.gateway.stores import Stores
 from penstock.gateway.worker import tls_context
 from penstock.telemetry.accesslog import open_log
 
@@ -95,6 +98,7 @@ class Supervisor:
         self._reloading = asyncio.Lock()
         self._bannered = False
         self.platform = Platform("")
+        self.stores = Stores(config, lambda: self.platform.hands)
 
     async def run(self) -> None:
         check_files(self._config)
@@ -102,6 +106,7 @@ class Supervisor:
         admin_socket = bind("admin", self._config.admin.host, self._config.admin.port, 128)
         admin_url = f"http://{address_of(admin_socket)}"
         self._describe_api()
+        await self._open_stores()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
@@ -121,12 +126,22 @@ class Supervisor:
             admin.should_exit = True
             await serving
             await self._tasks.cancel()
+            await self.stores.close()
 
     def _describe_api(self) -> None:
         assert self._listener is not None
         scheme = "https" if self._config.listen.tls else "http"
         self.platform.api_url = f"{scheme}://{address_of(self._listener)}"
-        self.platform.open = not self._config.auth.keys
+        self.platform.open = self._config.auth.open
+
+    async def _open_stores(self) -> None:
+        """Raises ConfigError when a store that the config names cannot be used."""
+        try:
+            await self.stores.open()
+        except RequestError as error:
+            raise ConfigError(f"state: {error}") from None
+        if self.stores.first_key:
+            log.warning("the first admin key, shown this once: %s", self.stores.first_key)
 
     def _start_admin(self, admin_socket: socket.socket) -> tuple[uvicorn.Server, asyncio.Task[None]]:
         settings = AdminSettings(
@@ -135,7 +150,10 @@ class Supervisor:
             api=self.platform.api_url,
             api_certificate=self._config.listen.tls.certificate if self._config.listen.tls else "",
         )
-        app = create_admin(self.platform, settings)
+        stores = self.stores
+        admins = Admins(settings.token, stores.callers if stores.tenants is not None else None)
+        more = Tenants(stores.tenants, admins, stores.hurry).routes() if stores.tenants is not None else ()
+        app = create_admin(self.platform, settings, admins=admins, more=more)
         server = AdminServer(
             uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on")
         )
@@ -202,7 +220,7 @@ class Supervisor:
         hands: list[Hand] = []
         try:
             for _ in range(config.workers):
-                hand = await hire(config, endpoints, listener)
+                hand = await hire(lambda: self.stores.start(config, endpoints()), listener)
                 hands.append(hand)
                 self.platform.hands.append(hand)
                 self._tasks.spawn(hand.listen())
@@ -273,6 +291,7 @@ class Supervisor:
         """New engines, listener and workers first, so that every failure leaves the old ones serving."""
         if config.admin != self._config.admin:
             raise ConfigError("admin: its address and token change only with a restart")
+        self.stores.check(config)
         check_files(config)
         old_listener, old_config, old_crew, old_engines = self._listener, self._config, self._crew, self._engines
         assert old_listener is not None

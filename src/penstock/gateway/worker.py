@@ -19,13 +19,33 @@ from typing import Any
 import uvloop
 
 from penstock.config.schema import Config
+from penstock.config.state import data_folder
 from penstock.core.clock import monotonic
 from penstock.core.errors import PenstockError
 from penstock.core.tasks import Tasks
 from penstock.gateway.app import App
+from penstock.gateway.billing import Billing
 from penstock.gateway.connection import Connection
-from penstock.gateway.control import Answer, Ask, Channel, Drain, Failed, Fleet, Loads, Start, ToWorker, Up
+from penstock.gateway.control import (
+    Answer,
+    Ask,
+    Channel,
+    Drain,
+    Failed,
+    Fleet,
+    Identity,
+    Loads,
+    ProviderKeys,
+    Start,
+    ToWorker,
+    Up,
+)
 from penstock.gateway.why import why
+from penstock.policy.identity.directory import Directory
+from penstock.policy.limit.messages import Grants
+from penstock.state.identity.callers import Callers
+from penstock.state.identity.jwt import Tokens
+from penstock.state.ledger.journal import Journal, journal_folder
 from penstock.telemetry.accesslog import open_log
 from penstock.telemetry.catalogue import SHEETS
 from penstock.telemetry.meter import Meter
@@ -62,6 +82,14 @@ def answer_to(ask: Ask, app: App) -> list[Any]:
     return []
 
 
+def billing_of(config: Config) -> Billing | None:
+    """The worker's way into the ledger, if it is kept. Raises OSError when the folder cannot be used."""
+    if not config.ledger.enabled:
+        return None
+    journal = Journal(journal_folder(data_folder(config.state.folder)))
+    return Billing(journal, refuse=config.ledger.on_full == "refuse")
+
+
 class Worker:
     """Serves one config until it is drained."""
 
@@ -73,6 +101,8 @@ class Worker:
         self._tasks = Tasks()
         self._app: App | None = None
         self._server: asyncio.Server | None = None
+        self._directory: Directory | None = None
+        self._tokens: Tokens | None = None
 
     async def run(self) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
@@ -98,21 +128,46 @@ class Worker:
                 except (PenstockError, OSError) as error:
                     self._channel.send(Failed(str(error)))
                     self._stopping.set()
-            case Fleet():
-                if self._app is not None:
-                    self._app.fleet.update(message.endpoints, monotonic())
-            case Loads():
-                if self._app is not None:
-                    self._app.fleet.take_loads(message.loads)
-            case Ask():
-                if self._app is not None:
-                    self._channel.send(Answer(message.id, answer_to(message, self._app)))
             case Drain():
                 self._stopping.set()
+            case Identity():
+                if self._directory is not None:
+                    self._directory.take(message.changes)
+            case ProviderKeys():
+                if self._tokens is not None:
+                    self._tokens.take(message.keys)
+            case _:
+                if self._app is not None:
+                    self._tell(self._app, message)
+
+    def _tell(self, app: App, message: Fleet | Loads | Grants | Ask) -> None:
+        match message:
+            case Fleet():
+                app.fleet.update(message.endpoints, monotonic())
+            case Loads():
+                app.fleet.take_loads(message.loads)
+            case Grants():
+                app.limiter.take(message, monotonic())
+            case Ask():
+                self._channel.send(Answer(message.id, answer_to(message, app)))
 
     async def _start(self, message: Start) -> None:
         config = message.config
-        app = App(config, Meter(self._series), open_log(config.log.access))
+        self._directory = Directory() if config.auth.tenants else None
+        oidc = config.auth.oidc
+        self._tokens = Tokens(oidc, self._directory or Directory()) if oidc is not None else None
+        if self._directory is not None and message.identity is not None:
+            self._directory.take(message.identity)
+        if self._tokens is not None:
+            self._tokens.take(message.provider)
+        app = App(
+            config,
+            Meter(self._series),
+            open_log(config.log.access),
+            Callers(config.auth.keys, self._directory, self._tokens),
+            self._channel.send,
+            billing_of(config),
+        )
         app.fleet.update(message.endpoints, monotonic())
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
@@ -147,6 +202,8 @@ class Worker:
         await asyncio.sleep(0.05)  # typed errors leave the socket buffers
         app.sweep(monotonic())
         app.log.close()
+        if app.billing is not None:
+            app.billing.shut()
 
 
 async def _main(control: int, listen: int, series: int) -> None:

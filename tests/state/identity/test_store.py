@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from penstock.config.state import State, data_folder
 from penstock.core.errors import ConfigError, PenstockError, Unavailable
 from penstock.state.identity import sqlite as module
 from penstock.state.identity.fields import KeyFields, OrgFields
-from penstock.state.identity.open import default_url, open_store
+from penstock.state.identity.open import identity_url, open_store
 from penstock.state.identity.store import Store
 from tests.state.identity.contract import NOW, StoreContract
 
@@ -128,12 +129,14 @@ def test_a_url_that_opens_nothing(url: str, part: str) -> None:
     assert "hush" not in str(refused.value)
 
 
-def test_the_default_is_in_the_users_data_folder() -> None:
+def test_where_tenants_are_kept_by_default(tmp_path: Path) -> None:
+    assert identity_url(State(folder=str(tmp_path))) == f"sqlite:{tmp_path}/identity.db"
+    assert identity_url(State(url="postgresql://h/n")) == "postgresql://h/n"
     home = Path("/h")
-    assert default_url({}, home) == "sqlite:/h/.local/share/penstock/identity.db"
-    assert default_url({"XDG_DATA_HOME": "relative"}, home) == default_url({}, home)
-    assert default_url({"XDG_DATA_HOME": "/x"}, home) == "sqlite:/x/penstock/identity.db"
-    assert default_url({"PENSTOCK_DATA": "/d", "XDG_DATA_HOME": "/x"}, home) == "sqlite:/d/identity.db"
+    assert data_folder("", {}, home) == Path("/h/.local/share/penstock")
+    assert data_folder("", {"XDG_DATA_HOME": "relative"}, home) == data_folder("", {}, home)
+    assert data_folder("", {"XDG_DATA_HOME": "/x"}, home) == Path("/x/penstock")
+    assert data_folder("", {"PENSTOCK_DATA": "/d", "XDG_DATA_HOME": "/x"}, home) == Path("/d")
 
 
 @pytest.mark.anyio

@@ -7,9 +7,10 @@ import msgspec
 from penstock.config.litellm.limits import budget_of, limits_of
 from penstock.config.litellm.models import Found, read_models, renamed
 from penstock.config.litellm.part import Note, Part
+from penstock.config.rule import rule_text
 from penstock.core.limit import Level, Rule
 
-LIMITS = "limits_rules"
+LIMITS = "rate_limits"
 """Section of the config that takes the rules."""
 POLICIES = {
     "simple-shuffle": "random",
@@ -57,7 +58,8 @@ def convert(foreign: Mapping[str, object]) -> Imported:
     keys.close("not imported: say it of each key, with penstock key create")
     _close(whole, router, litellm, general)
     if rules:
-        document[LIMITS] = [msgspec.to_builtins(rule) for rule in rules]
+        lines = {level.value: [rule_text(rule) for rule in rules if rule.level is level] for level in Level}
+        document[LIMITS] = {level: texts for level, texts in lines.items() if texts}
     return Imported(document, tuple(rules), tuple(notes))
 
 

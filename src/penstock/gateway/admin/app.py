@@ -1,7 +1,7 @@
 """The admin application: routes over an `AdminState`, behind the guard."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -13,6 +13,7 @@ from starlette.routing import Route
 from penstock.core.clock import monotonic
 from penstock.core.errors import RequestError
 from penstock.gateway.admin.adapters import Adapters
+from penstock.gateway.admin.admins import Admins
 from penstock.gateway.admin.answers import on_http, on_refusal, on_silence
 from penstock.gateway.admin.assets import Console
 from penstock.gateway.admin.guard import Guard
@@ -28,7 +29,13 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 
 
-def create_admin(state: AdminState, settings: AdminSettings, timeline: Timeline | None = None) -> Starlette:
+def create_admin(
+    state: AdminState,
+    settings: AdminSettings,
+    timeline: Timeline | None = None,
+    admins: Admins | None = None,
+    more: Sequence[Route] = (),
+) -> Starlette:
     """Build the application. Its lifespan must run: it feeds the timeline and holds the relay.
 
     A `timeline` brought along keeps what it has seen (a reload need not forget five minutes).
@@ -53,8 +60,9 @@ def create_admin(state: AdminState, settings: AdminSettings, timeline: Timeline 
             *Reads(state, timeline).routes(),
             *Adapters(state).routes(),
             Route(PATH, relay.__call__, methods=["POST"]),
+            *more,
         ],
-        middleware=[Middleware(Guard, settings=settings)],
+        middleware=[Middleware(Guard, settings=settings, admins=admins)],
         exception_handlers={
             RequestError: on_refusal,
             HTTPException: on_http,

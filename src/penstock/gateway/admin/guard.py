@@ -5,7 +5,6 @@ ours (a name rebound to 127.0.0.1 keeps its own Host), a write must come from th
 console's own page may load and reach nothing but this listener.
 """
 
-import hmac
 import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -13,7 +12,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penstock.core.errors import RequestError, Unauthenticated
+from penstock.core.errors import RequestError
+from penstock.gateway.admin.admins import Admins
 from penstock.gateway.admin.answers import fault, refusal
 from penstock.gateway.admin.settings import AdminSettings
 
@@ -52,9 +52,10 @@ class CrossOrigin(RequestError):
 class Guard:
     """ASGI middleware. Refuses with an OpenAI-shaped error, or passes on; marks every answer."""
 
-    def __init__(self, app: ASGIApp, settings: AdminSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: AdminSettings, admins: Admins | None = None) -> None:
         self._app = app
         self._settings = settings
+        self._admins = admins or Admins(settings.token, None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lifespan passes untouched; so does nothing else."""
@@ -97,11 +98,7 @@ class Guard:
             if origin is not None and urlsplit(origin).netloc.lower() != hosts[0].lower():
                 raise CrossOrigin(f"origin {origin!r} may not write here")
         if self._settings.token and path not in OPEN_PATHS and not path.startswith(OPEN_PREFIX):
-            presented = headers.get(TOKEN_HEADER) or bearer(headers)
-            if not hmac.compare_digest(presented.encode(), self._settings.token.encode()):
-                raise Unauthenticated(
-                    "this listener asks for 'authorization: Bearer <admin.token>'", code="invalid_admin_token"
-                )
+            self._admins.admit(headers.get(TOKEN_HEADER) or bearer(headers))
 
 
 def bearer(headers: Headers) -> str:

@@ -3,8 +3,10 @@
 from urllib.parse import unquote
 
 from penstock.core.errors import Forbidden
-from penstock.core.tenant import Principal, Scopes
+from penstock.core.tenant import Principal, Scopes, Tenant
 
+ANYBODY = Principal(Tenant())
+"""Who asks an open API."""
 NOTHING = ("\0",)
 """Patterns of which none matches: where a key's list and its team's have nothing in common."""
 MODELS = b"/v1/models"

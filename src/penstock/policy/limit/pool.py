@@ -10,7 +10,6 @@ from penstock.policy.limit.messages import Grant, Want
 from penstock.policy.limit.statement import Answer, Statement
 from penstock.policy.limit.window import leaves_us, refill_us, slice_of
 
-
 DRIFT = 0.001
 """Two clocks that measure the same time may differ by this part of it."""
 
@@ -157,7 +156,7 @@ class Pool:
 
     @property
     def _usable(self) -> int:
-        """What may be given. Nothing while more is used than allowed: the limit was lowered, or others got this part."""
+        """What may be given. Nothing while more is used than allowed: the limit was lowered, or others had it."""
         return 0 if self._used > self.bucket.limit else self.free
 
     def _serve(self, ask: Ask) -> int:

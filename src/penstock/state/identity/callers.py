@@ -4,12 +4,10 @@ from hashlib import sha256
 
 from penstock.core.errors import Unauthenticated
 from penstock.core.tenant import Principal, Tenant
+from penstock.policy.identity.access import ANYBODY
 from penstock.policy.identity.directory import UNKNOWN_KEY, Directory
 from penstock.policy.identity.key import PREFIX
 from penstock.state.identity.jwt import Tokens
-
-ANYBODY = Principal(Tenant())
-"""Who asks an open API."""
 
 
 class Callers:

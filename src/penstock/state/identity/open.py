@@ -1,8 +1,9 @@
 """A store by its URL: `sqlite:PATH`, or `postgresql://user@host/name`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
+from penstock.config.state import State, data_folder
 from penstock.core.errors import ConfigError
 from penstock.core.registry import Registry
 from penstock.state.identity.database import Database
@@ -29,14 +30,9 @@ def open_store(url: str) -> Store:
     return Store(databases()[scheme](url))
 
 
-def default_url(environ: Mapping[str, str], home: Path) -> str:
-    """A file in `$PENSTOCK_DATA`, else `$XDG_DATA_HOME/penstock`, else `~/.local/share/penstock`."""
-    if chosen := environ.get("PENSTOCK_DATA"):
-        return f"sqlite:{Path(chosen).absolute() / FILE}"
-    base = environ.get("XDG_DATA_HOME", "")
-    # A relative XDG_DATA_HOME is to be ignored (XDG Base Directory Specification).
-    shared = Path(base) if base.startswith("/") else home / ".local" / "share"
-    return f"sqlite:{shared / 'penstock' / FILE}"
+def identity_url(state: State) -> str:
+    """Where tenants and keys are kept: `state.url`, or a file in the data folder."""
+    return state.url or f"sqlite:{data_folder(state.folder) / FILE}"
 
 
 def _sqlite(url: str) -> Database:
