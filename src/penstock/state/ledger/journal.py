@@ -30,7 +30,7 @@ def journal_folder(folder: Path) -> Path:
 
 
 class Journal:
-    """One process's journal in `folder`. `prepare` belongs into a sweep: without it a request waits for each new segment.
+    """One process's journal in `folder`. `prepare` belongs into a sweep, or a request waits for each new segment.
 
     Raises ConfigError when the folder cannot be made. A disk that is full is no error here: `has_room` tells.
     """
