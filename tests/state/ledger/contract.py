@@ -152,8 +152,13 @@ class StoreContract:
 
     def test_nonsense_of_engines_and_clients_is_stored(self, store: Store) -> None:
         odd = closed(1, "nul\0", tokens=(2**62, 2**62, 2**62, 2**62), received=float("1e300"))
-        store.ship(batch([odd], still=[opened(2, "nul\0")], over=True))
-        assert next(iter(all_of(store))).request_id == "nul\ufffd"
+        never = msgspec.structs.replace(closed(3), duration_s=float("nan"), received=float("nan"), cached=99, status=-1)
+        store.ship(batch([odd, never], still=[opened(2, "nul\0")], over=True))
+        found = {charge.number: charge for charge in all_of(store)}
+        assert found[1].input == found[1].cached == 2**53
+        assert (found[3].received_us, found[3].duration_us, found[3].cached, found[3].status) == (0, 0, 10, 0)
+        assert found[2].request_id == "nul\ufffd"
+        assert found[1].request_id == "nul\ufffd"
 
     def test_text_is_only_text(self, store: Store) -> None:
         name = "'); DROP TABLE ledger_charges; -- %s ? %(x)s"

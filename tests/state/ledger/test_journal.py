@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.core.errors import ConfigError
 from penstock.state.ledger.entries import MOST_BYTES, Closed, Opened
 from penstock.state.ledger.follow import LATE_S, Place, follow, writers
 from penstock.state.ledger.journal import RESERVE, Journal
@@ -164,6 +165,12 @@ def test_a_disk_that_really_fills_up_keeps_what_was_acknowledged(small_disk: Pat
     journal.prepare()
     assert journal.has_room, "room on the disk is found again"
     journal.close()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"state\.folder: cannot make .*file/journal"):
+        Journal(tmp_path / "file" / "journal")
 
 
 def test_half_made_segments_of_the_dead_are_swept(tmp_path: Path) -> None:

@@ -12,6 +12,11 @@ from penstock.state.ledger.entries import INTERRUPTED, SERVED, Closed
 LARGEST = 2**53
 """No count is larger; an engine that reports more reports nonsense."""
 
+LONGEST_S = 1e9
+LATEST = 9e9
+"""Seconds since the epoch, in the year 2255."""
+NUL = "\0"
+
 
 class Charge(msgspec.Struct, frozen=True):
     """One request in the ledger. The fields are the columns of the store."""
@@ -53,32 +58,32 @@ COLUMNS = Charge.__struct_fields__
 
 
 def charge_of(entry: Closed, writer: str, book: Book) -> Charge:
-    """Prices an entry. Its numbers are bounded and its text is such that every store takes it."""
-    usage = _bounded(Usage(entry.input, entry.output, entry.cached, entry.reasoning))
-    duration_us = _count(round(max(0.0, min(entry.duration_s, 1e9)) * MILLION))
+    """Prices an entry. What no store could hold, or no engine can mean, is brought into bounds first."""
+    if not _sound(entry):
+        entry = _cleaned(entry)
+    usage = Usage(entry.input, entry.output, entry.cached, entry.reasoning)
     served = bool(entry.engine) and entry.outcome in SERVED
-    model, engine = _text(entry.model), _text(entry.engine)
-    cost = price_of(book, model, engine, usage, duration_us / MILLION, entry.received, served=served)
+    cost = price_of(book, entry.model, entry.engine, usage, entry.duration_s, entry.received, served=served)
     rate, engine_rate = rates_of(cost, book)
     return Charge(
         writer,
         entry.number,
-        _text(entry.request_id),
-        _count(round(max(0.0, min(entry.received, 1e9 * 9)) * MILLION)),
-        _text(entry.org),
-        _text(entry.team),
-        _text(entry.key),
-        model,
-        engine,
-        _text(entry.outcome),
-        _count(entry.status),
+        entry.request_id,
+        round(entry.received * MILLION),
+        entry.org,
+        entry.team,
+        entry.key,
+        entry.model,
+        entry.engine,
+        entry.outcome,
+        entry.status,
         int(entry.stream),
-        _text(entry.source),
-        usage.input_tokens,
-        usage.cached_tokens,
-        usage.output_tokens,
-        usage.reasoning_tokens,
-        duration_us,
+        entry.source,
+        entry.input,
+        entry.cached,
+        entry.output,
+        entry.reasoning,
+        round(entry.duration_s * MILLION),
         cost.nano,
         book.currency,
         rate,
@@ -125,6 +130,42 @@ def day_of(number: int) -> str:
     return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
 
 
+def _sound(entry: Closed) -> bool:
+    """Whether an entry can be stored as it is. Nearly every one can, and this is cheaper than cleaning it."""
+    return (
+        0 <= entry.cached <= entry.input <= LARGEST
+        and 0 <= entry.reasoning <= entry.output <= LARGEST
+        and 0.0 <= entry.duration_s <= LONGEST_S
+        and 0.0 <= entry.received <= LATEST
+        and 0 <= entry.status <= LARGEST
+        and NUL not in entry.request_id
+        and NUL not in entry.model
+        and NUL not in entry.engine + entry.org + entry.team + entry.key
+        and NUL not in entry.outcome + entry.source
+    )
+
+
+def _cleaned(entry: Closed) -> Closed:
+    usage = _bounded(Usage(entry.input, entry.output, entry.cached, entry.reasoning))
+    return msgspec.structs.replace(
+        entry,
+        **{name: text(value) for name in entry.__struct_fields__ if type(value := getattr(entry, name)) is str},
+        input=usage.input_tokens,
+        cached=usage.cached_tokens,
+        output=usage.output_tokens,
+        reasoning=usage.reasoning_tokens,
+        # In this order what is not a number becomes 0.
+        duration_s=min(LONGEST_S, max(0.0, entry.duration_s)),
+        received=min(LATEST, max(0.0, entry.received)),
+        status=_count(entry.status),
+    )
+
+
+def text(value: str) -> str:
+    """PostgreSQL stores no NUL, and clients choose some of the names."""
+    return value.replace(NUL, "\ufffd")
+
+
 def _bounded(usage: Usage) -> Usage:
     """Counts that a store holds, and no part larger than its whole."""
     given, made = _count(usage.input_tokens), _count(usage.output_tokens)
@@ -133,8 +174,3 @@ def _bounded(usage: Usage) -> Usage:
 
 def _count(value: int) -> int:
     return max(0, min(value, LARGEST))
-
-
-def _text(value: str) -> str:
-    """PostgreSQL stores no NUL, and clients choose some of these names."""
-    return value.replace("\0", "\ufffd") if "\0" in value else value

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.core.clock import wall
+from penstock.core.errors import ConfigError
 from penstock.state.ledger.entries import MOST_BYTES, Closed, Entry, Opened, cut
 from penstock.state.ledger.segment import Segment
 
@@ -29,10 +30,16 @@ def journal_folder(folder: Path) -> Path:
 
 
 class Journal:
-    """One process's journal in `folder`. `prepare` belongs into a sweep; without it a new segment costs a request."""
+    """One process's journal in `folder`. `prepare` belongs into a sweep, or a request waits for each new segment.
+
+    Raises ConfigError when the folder cannot be made. A disk that is full is no error here: `has_room` tells.
+    """
 
     def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(f"state.folder: cannot make {folder}: {error.strerror or error}") from None
         self._folder = folder
         self._size = segment_bytes
         self.writer = f"{int(wall() * 1000):x}-{os.getpid():x}x{secrets.token_hex(4)}"

@@ -106,10 +106,10 @@ class Shipper:
 
     def step(self) -> bool:
         """One pass over all journals; whether more waits already. A store that is away is noted, and never raised."""
-        if not self._sole():
-            return False
-        self._sync()
         try:
+            if not self._sole():
+                return False
+            self._sync()
             more = self._pass()
         except PenstockError as error:
             self._failed(str(error))

@@ -9,7 +9,8 @@ import msgspec
 from penstock.core.errors import ConfigError
 from penstock.core.record import TokenSource
 from penstock.policy.price.book import Book, EngineRate, Rate
-from penstock.state.ledger.charge import COLUMNS, Charge, day_of
+from penstock.policy.price.cost import MILLION
+from penstock.state.ledger.charge import COLUMNS, LATEST, Charge, day_of, text
 from penstock.state.ledger.entries import INTERRUPTED, SERVED, Opened
 from penstock.state.ledger.follow import Place
 from penstock.state.ledger.store import GROUPS, Batch, Rates, Span, Total, Usage
@@ -237,5 +238,6 @@ class Sql:
 
 def _opened_row(writer: str, entry: Opened) -> tuple[str | int, ...]:
     names = (entry.request_id, entry.org, entry.team, entry.key, entry.model, entry.engine)
-    request_id, *rest = (name.replace("\0", "\ufffd") for name in names)
-    return (writer, entry.number, request_id, round(entry.received * 1_000_000), *rest)
+    request_id, *rest = map(text, names)
+    received = min(LATEST, max(0.0, entry.received))
+    return (writer, entry.number, request_id, round(received * MILLION), *rest)
