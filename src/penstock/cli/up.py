@@ -43,10 +43,13 @@ def command(
         return loaded, fetch(loaded.config, Bar)
 
     def show(ready: supervisor.Banner) -> None:
-        click.echo(banner.text(ready.api_url, ready.admin_url, ready.models, keys=bool(first.config.auth.keys)))
+        click.echo(banner.text(ready.api_url, ready.admin_url, ready.models, keys=not first.config.auth.open))
+
+    def show_key(secret: str) -> None:
+        click.echo(f"The first admin key, shown this once; `penstock key create` makes others:\n\n  {secret}\n")
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # one line per health probe is no news
     ports.require(read_config(config, sets, flags).config)
     first, paths = load()
-    supervisor.run(first, paths, load, show)
+    supervisor.run(first, paths, load, show, show_key)

@@ -102,7 +102,7 @@ def schema() -> dict[str, Any]:
         kind["required"] = ["kind", *(name for name in kind.get("required", []) if name != "kind")]
     for secret in SECRETS:
         section, _, name = secret.partition(".")
-        owners = REMOTE if section == "engines" else (section.capitalize(),)
+        owners = REMOTE if section == "engines" else (section.title().replace("_", ""),)
         for owner in owners:
             document["$defs"][owner]["properties"][name]["writeOnly"] = True
     document.update({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "penstock.yaml"})

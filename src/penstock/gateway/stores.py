@@ -1,6 +1,8 @@
 """What a replica keeps between its workers and the stores: who may ask, what was billed. One per supervisor."""
 
 import logging
+import os
+import secrets
 from collections.abc import Callable, Iterable
 
 from penstock.config.schema import Config
@@ -13,6 +15,8 @@ from penstock.gateway.control import Identity, ProviderKeys, Start
 from penstock.gateway.crew import Hand
 from penstock.policy.identity.directory import Directory
 from penstock.policy.identity.resolve import Changes, Snapshot, changes
+from penstock.policy.limit.broker import Broker
+from penstock.policy.limit.messages import Grants, Wants
 from penstock.state.identity.callers import Callers
 from penstock.state.identity.follow import Follower
 from penstock.state.identity.jwks import PublicKey, follow_keys
@@ -22,9 +26,13 @@ from penstock.state.identity.store import Store
 from penstock.state.ledger.prices import load_book
 from penstock.state.ledger.shipper import Shipper
 from penstock.state.ledger.stores import store_of
+from penstock.state.limits.keeper import Keeper
+from penstock.state.limits.stores import open_store as open_limits
 
 log = logging.getLogger("penstock.stores")
 
+LEASE_S = 3.0
+"""How long a replica may hold a part of a limit: short against the shortest window that counts, a minute."""
 CLOSE_S = 5.0
 """How long a stopping replica waits until its ledger is shipped; what is left is shipped at the next start."""
 
@@ -44,6 +52,8 @@ class Stores:
         self.tenants: Store | None = None
         """Organisations, teams and keys; None when they are not used."""
         self.shipper: Shipper | None = None
+        self.keeper: Keeper | None = None
+        """Of limits; None when nobody can have one."""
         directory = Directory() if config.auth.tenants else None
         self._directory = directory
         self._tokens = Tokens(config.auth.oidc, directory or Directory()) if config.auth.oidc is not None else None
@@ -77,6 +87,11 @@ class Stores:
         if config.auth.oidc is not None:
             oidc = config.auth.oidc
             self._tasks.spawn(follow_keys(oidc.jwks, oidc.algorithms, oidc.refresh, self._provider_changed))
+        if config.rate_limits.rules() or config.auth.tenants:
+            url = config.rate_limits.store or config.state.url or "sqlite:"
+            holder = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
+            self.keeper = Keeper(Broker(holder, LEASE_S), open_limits(url, self.folder), self._granted)
+            self._tasks.spawn(self.keeper.run())
         if config.ledger.enabled:
             store = store_of(config.state.url, self.folder)
             prices = config.ledger.prices
@@ -89,6 +104,16 @@ class Stores:
         identity = changes(Snapshot(-1), follower.snapshot) if follower is not None else None
         return Start(config, endpoints, identity, self._provider)
 
+    def heard(self, hand: Hand, wants: Wants) -> None:
+        """What a worker wants of its limits."""
+        if self.keeper is not None:
+            self.keeper.heard(hand.process.pid, wants)
+
+    def left(self, hand: Hand) -> None:
+        """A worker has ended."""
+        if self.keeper is not None:
+            self.keeper.left(hand.process.pid)
+
     def hurry(self) -> None:
         """Tenants were changed through this process."""
         if self._follower is not None:
@@ -97,16 +122,28 @@ class Stores:
     @property
     def problem(self) -> str:
         """Why a store cannot be used now, for people; empty while all can."""
-        return self._follower.error if self._follower is not None else ""
+        parts = [
+            self._follower.error if self._follower is not None else "",
+            self.keeper.problem if self.keeper is not None else "",
+            self.shipper.shipping.problem if self.shipper is not None else "",
+        ]
+        return "; ".join(part for part in parts if part)
 
     async def close(self) -> None:
         """After the workers have ended."""
         await self._tasks.cancel()
+        if self.keeper is not None:
+            await self.keeper.close()
         if self.shipper is not None:
             await self.shipper.finish(CLOSE_S)
             self.shipper.close()
         if self.tenants is not None:
             await self.tenants.close()
+
+    def _granted(self, worker: int, grants: Grants) -> None:
+        for hand in self._hands():
+            if hand.process.pid == worker:
+                hand.send(grants)
 
     def _identity_changed(self, step: Changes) -> None:
         if self._directory is not None:

@@ -63,9 +63,13 @@ def run(
     model_paths: Models,
     reload: Callable[[], tuple[Loaded, Models]],
     banner: Callable[[Banner], None],
+    first_key: Callable[[str], None],
 ) -> None:
-    """Runs the platform until a signal ends it. Raises PenstockError when it cannot start."""
-    uvloop.run(Supervisor(loaded.config, model_paths, reload, banner).run())
+    """Runs the platform until a signal ends it. Raises PenstockError when it cannot start.
+
+    `first_key` shows the secret of the first admin key, once.
+    """
+    uvloop.run(Supervisor(loaded.config, model_paths, reload, banner, first_key).run())
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -83,7 +87,9 @@ class Supervisor:
         model_paths: Models,
         reload: Callable[[], tuple[Loaded, Models]],
         banner: Callable[[Banner], None],
+        first_key: Callable[[str], None],
     ) -> None:
+        self._first_key = first_key
         self._config = config
         self._model_paths = model_paths
         self._reload = reload
@@ -141,7 +147,8 @@ class Supervisor:
         except RequestError as error:
             raise ConfigError(f"state: {error}") from None
         if self.stores.first_key:
-            log.warning("the first admin key, shown this once: %s", self.stores.first_key)
+            self._first_key(self.stores.first_key)
+            self.stores.first_key = ""
 
     def _start_admin(self, admin_socket: socket.socket) -> tuple[uvicorn.Server, asyncio.Task[None]]:
         settings = AdminSettings(
@@ -221,6 +228,7 @@ class Supervisor:
         try:
             for _ in range(config.workers):
                 hand = await hire(lambda: self.stores.start(config, endpoints()), listener)
+                hand.wants = self.stores.heard
                 hands.append(hand)
                 self.platform.hands.append(hand)
                 self._tasks.spawn(hand.listen())
@@ -236,6 +244,7 @@ class Supervisor:
     async def _watch(self, hand: Hand) -> None:
         """Replaces a worker that dies unasked."""
         code = await hand.process.wait()
+        self.stores.left(hand)
         if hand in self.platform.hands:
             self.platform.bury(hand)
         if hand.draining or self._stopping.is_set():
