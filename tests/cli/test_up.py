@@ -32,8 +32,10 @@ class Supervisor:
         paths: dict[str, Path],
         reload: Callable[[], tuple[Loaded, dict[str, Path]]],
         show: Callable[[up.supervisor.Banner], None],
+        first_key: Callable[[str], None],
     ) -> None:
         self.loaded, self.paths, self.reload = loaded, paths, reload
+        first_key("sk-ps-first")
         show(up.supervisor.Banner("http://127.0.0.1:5", "http://127.0.0.1:6", ["m"], ["far"]))
 
 
@@ -53,6 +55,8 @@ def test_options_reach_the_config(run: Run, supervisor: Supervisor) -> None:
     assert supervisor.loaded.config.workers == 2
     assert supervisor.loaded.origins["listen.host"] == "--host"
     assert "http://127.0.0.1:5/v1  (open to this machine, without a key" in ran.out
+    assert ran.out.count("sk-ps-first") == 1
+    assert "sk-ps-first" not in ran.err
 
 
 def test_an_embedded_model_is_fetched_first(run: Run, supervisor: Supervisor, tmp_path: Path) -> None:

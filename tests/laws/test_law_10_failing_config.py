@@ -62,7 +62,7 @@ class Running:
         self.path = folder / "penstock.yaml"
         self.path.write_text(yaml.safe_dump(GOOD))
         self.loaded = load(self.path, {})
-        self.supervisor = Supervisor(self.loaded.config, {}, self._reload, lambda banner: None)
+        self.supervisor = Supervisor(self.loaded.config, {}, self._reload, lambda banner: None, lambda secret: None)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.supervisor._listener = self.listener
 
