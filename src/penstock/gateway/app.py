@@ -191,6 +191,8 @@ class App:
             if not relay.ended and relay.sent_at:
                 if relay.flowed >= MOST_UNCOUNTED or (whole and relay.streaming):
                     relay.mark(self.meter)
+                    if relay.turn is not None:
+                        relay.turn.charge(relay.events)
                 self._check(relay, connection, now)
             if not number % STEP:
                 yield

@@ -25,7 +25,7 @@ from penstock.gateway.relay import Relay, client_left
 from penstock.gateway.tries import REPEATABLE, Tries, repeatable
 from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import RETRY_AFTER_S
-from penstock.gateway.waiting import bounded, patience
+from penstock.gateway.waiting import ANYBODY, Party, bounded, patience
 from penstock.gateway.why import headers_of
 from penstock.policy.resilience.advice import AdviceSettings, advise
 from penstock.wire.openai import Call, read_call, with_model
@@ -171,13 +171,17 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
         bound = app.models[relay.model].max_in_flight
         reason = f"{bound} requests of {relay.model} are under way: models.{relay.model}.max_in_flight."
         raise Overloaded(reason, code="bulkhead_full", retry_after_s=RETRY_AFTER_S)
+    relay.turn = None
     try:
         if bounded(serving):
             patience_s = patience(request.special.get(PATIENCE, b""))
-            await app.waiting.enter(relay, ask, relay.model, serving, patience_s)
+            party = Party(relay.key) if relay.key else ANYBODY
+            relay.turn = await app.waiting.enter(relay, ask, relay.model, serving, patience_s, party)
             serving = fleet.serving(call.model)  # engines come and go meanwhile
         return await _answer_from_engine(app, relay, request, call, Tries(app, relay, call, ask, serving))
     finally:
+        if relay.turn is not None:
+            relay.turn.end()
         if place is not None:
             app.bulkheads.leave(place)
 
@@ -208,7 +212,9 @@ async def _answer_from_engine(
             fleet.release(lease, monotonic())
             if verdict is not None:
                 app.judge(relay, lease, verdict, failure)
-            app.waiting.ended(lease.tokens)
+            if relay.turn is not None:
+                relay.turn.charge(*relay.spent())
+            app.waiting.ended(lease.tokens, lease.engine)
         if failure is None:
             relay.attempts.append(Attempt(relay.engine, relay.sent_at - request.received, relay.was_reused))
             return None

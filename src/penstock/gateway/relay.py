@@ -20,6 +20,7 @@ from penstock.gateway.hedge import Race
 from penstock.gateway.life import Wait
 from penstock.gateway.stream import EventStream, take_usage
 from penstock.gateway.verdict import Verdict
+from penstock.policy.fair import Turn
 from penstock.policy.route.facts import Decision, Lease
 from penstock.telemetry.meter import Meter
 from penstock.telemetry.series import OTHER
@@ -94,6 +95,7 @@ class Relay:
         "sent_at",
         "status",
         "tries",
+        "turn",
         "was_reused",
         "well",
     )
@@ -152,6 +154,8 @@ class Relay:
         """An engine that was chosen among others answered, and what that teaches is still to be learnt."""
         self.tries: Tries | None = None
         """Where it may go besides; None where there is no choice."""
+        self.turn: Turn | None = None
+        """What its tenant is charged for it; None where nobody ever waits."""
         self.hedge_at = 0.0
         """When a second engine may be asked; 0 for never."""
         self.extra: Sequence[bytes] = ()
@@ -397,6 +401,12 @@ class Relay:
         events = self._stream.events
         tpot_s = (self.last_at - self.first_at) / (events - 1) if events > 1 else None
         return Verdict(ok, code, self.first_at - self.sent_at, tpot_s, read, cached)
+
+    def spent(self) -> tuple[int, int, int]:
+        """Output tokens, input tokens, and those of the input that were cached: as reported, else the events that
+        passed, and 0 for an input that is not known."""
+        usage = self._usage()
+        return (self.events, 0, 0) if usage is None else (usage.output_tokens, usage.input_tokens, usage.cached_tokens)
 
     def _usage(self) -> Usage | None:
         if self._stream is not None:
