@@ -69,12 +69,22 @@ class _Flow:
         self.stamp = 0
         """Of its entry in the heap; others with another stamp are void."""
 
+    @property
+    def first(self) -> Waiter:
+        """The oldest."""
+        return next(iter(self.waiters.values()))
+
+    @property
+    def since(self) -> float:
+        """When that began to wait."""
+        return self.first.since
+
     def lowered(self) -> None:
         """See `counters.Waits`."""
         self.band.push(self)
 
 
-_Entry: TypeAlias = tuple[float, int, _Flow]
+_Entry: TypeAlias = tuple[float, float, int, _Flow]
 
 
 class _Band:
@@ -92,26 +102,29 @@ class _Band:
         self.weight = 0.0
         """Of the tenants that wait."""
         self._heap: list[_Entry] = []
-        """Least counter first. Counters may have risen since; the first entry is put right when it is looked at."""
+        """Least counter first, among equals the oldest. Both may have risen since; the first entry is put right when it
+        is looked at."""
         self._stamps = 0
 
     def push(self, flow: _Flow) -> None:
-        self._stamps = flow.stamp = self._stamps + 1
-        heappush(self._heap, (flow.account.counter, flow.stamp, flow))
+        heappush(self._heap, self._entry(flow))
         if len(self._heap) > 4 * len(self.flows) + 16:
-            self._heap = [entry for entry in self._heap if entry[1] == entry[2].stamp]
+            self._heap = [entry for entry in self._heap if entry[2] == entry[3].stamp]
             heapify(self._heap)
+
+    def _entry(self, flow: _Flow) -> _Entry:
+        self._stamps = flow.stamp = self._stamps + 1
+        return flow.account.counter, flow.since, flow.stamp, flow
 
     def first(self) -> _Flow:
         """The flow of the tenant with the least counter. The band must not be empty."""
         heap = self._heap
         while True:
-            counter, stamp, flow = heap[0]
+            counter, since, stamp, flow = heap[0]
             if stamp != flow.stamp:
                 heappop(heap)
-            elif counter != flow.account.counter:
-                self._stamps = flow.stamp = self._stamps + 1
-                heapreplace(heap, (flow.account.counter, flow.stamp, flow))
+            elif counter != flow.account.counter or since != flow.since:
+                heapreplace(heap, self._entry(flow))
             else:
                 return flow
 
@@ -150,25 +163,27 @@ class FairOrder:
         tenant = waiter.claim.tenant
         flow = band.flows.get(tenant)
         if flow is None:
-            flow = band.flows[tenant] = self._begin(band, waiter)
-        flow.waiters[waiter.key] = waiter
-        flow.cost += waiter.cost
+            self._begin(band, waiter)
+        else:
+            flow.waiters[waiter.key] = waiter
+            flow.cost += waiter.cost
         band.requests += 1
         band.tokens += waiter.tokens
         band.cost += waiter.cost
 
-    def _begin(self, band: _Band, waiter: Waiter) -> _Flow:
+    def _begin(self, band: _Band, waiter: Waiter) -> None:
         counters, account = self.account(waiter.priority, waiter.claim)
         if all(each.engines != self.engines for each in account.waits):
             counters.lift(account, self.engines)
         if not counters.waiting:
             counters.passed = waiter.since
         counters.waiting += 1
-        flow = _Flow(account, band, self.engines)
+        flow = band.flows[account.tenant] = _Flow(account, band, self.engines)
+        flow.waiters[waiter.key] = waiter
+        flow.cost = waiter.cost
         account.waits.append(flow)
         band.weight += flow.weight
         band.push(flow)
-        return flow
 
     def remove(self, waiter: Waiter) -> None:
         """See Order."""
@@ -208,7 +223,7 @@ class FairOrder:
     def first(self, now: float) -> Waiter | None:
         """See Order."""
         best = self._best(now)
-        return None if best is None else next(iter(best[1].first().waiters.values()))
+        return None if best is None else best[1].first().first
 
     def standing(self, now: float) -> Standing | None:
         """See Order."""
@@ -216,8 +231,7 @@ class FairOrder:
         if best is None:
             return None
         flow = best[1].first()
-        oldest = next(iter(flow.waiters.values()))
-        return -best[0], best[1].priority, flow.account.counter, oldest.since
+        return -best[0], best[1].priority, flow.account.counter, flow.since
 
     def ahead(self, newcomer: Waiter) -> tuple[int, int]:
         """See Order. An estimate: higher priorities, and of its own as much as is served while its tenant's own are.
