@@ -145,6 +145,11 @@ class Waiting:
         return {place: len(line.queue) for place, line in self._lines.items()}
 
     @property
+    def lines(self) -> list[_Line]:
+        """The queues, with their orders."""
+        return list(self._lines.values())
+
+    @property
     def served(self) -> dict[tuple[str, str], Served]:
         """(pool, tenant) -> service since the worker started. Sums over workers are right."""
         return self._served

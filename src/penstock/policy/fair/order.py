@@ -322,12 +322,20 @@ def _in_turn(flow: _Flow) -> Iterator[tuple[tuple[float, float], Waiter]]:
 
 def _last_served(band: _Band, after: float) -> Iterator[Waiter]:
     """A band's waiters, who would be served last first, as long as that would be at a counter above `after`."""
-    ends = [(-flow.account.counter - flow.cost / flow.weight, id(flow), flow) for flow in band.flows.values()]
-    left = {id(flow): reversed(flow.waiters.values()) for _, _, flow in ends}
+    flows = band.flows.values()
+    ends = [
+        (-end, number, flow)
+        for number, flow in enumerate(flows)
+        if (end := flow.account.counter + flow.cost / flow.weight) > after
+    ]
     heapify(ends)
+    left: dict[int, Iterator[Waiter]] = {}
     while ends and -ends[0][0] > after:
         end, number, flow = ends[0]
-        waiter = next(left[number], None)
+        waiters = left.get(number)
+        if waiters is None:
+            waiters = left[number] = reversed(flow.waiters.values())
+        waiter = next(waiters, None)
         if waiter is None:
             heappop(ends)
             continue
