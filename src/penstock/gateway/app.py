@@ -204,6 +204,28 @@ class App:
         """Ends what has lasted too long, and counts what has passed. One pass over everything open, a few times a
         second, is cheaper than a timer per request; in steps, so that no stream waits for a thousand others.
         """
+        self._keep_up(now)
+        whole = now - self._counted_at >= COUNT_S
+        if whole:
+            self._counted_at = now
+        yield
+        for number, (relay, connection) in enumerate(list(self.running.items()), 1):
+            if not relay.ended and relay.sent_at:
+                if relay.flowed >= MOST_UNCOUNTED or (whole and relay.streaming):
+                    relay.mark(self.meter)
+                    if relay.turn is not None:
+                        relay.turn.charge(relay.events)
+                self._check(relay, connection, now)
+            if not number % STEP:
+                yield
+        for number, connection in enumerate(list(self.connections), 1):
+            connection.sweep(now)
+            if not number % STEP:
+                yield
+        self.meter.flush()
+
+    def _keep_up(self, now: float) -> None:
+        """What is due a few times a second, whatever runs."""
         self.book()
         self.epoch = wall() - monotonic()
         if self.billing is not None:
@@ -215,22 +237,6 @@ class App:
         self.fleet.weigh(now)
         self.budget(now)
         self.waiting.sweep(now)
-        whole = now - self._counted_at >= COUNT_S
-        if whole:
-            self._counted_at = now
-        yield
-        for number, (relay, connection) in enumerate(list(self.running.items()), 1):
-            if not relay.ended and relay.sent_at:
-                if relay.flowed >= MOST_UNCOUNTED or (whole and relay.streaming):
-                    relay.mark(self.meter)
-                self._check(relay, connection, now)
-            if not number % STEP:
-                yield
-        for number, connection in enumerate(list(self.connections), 1):
-            connection.sweep(now)
-            if not number % STEP:
-                yield
-        self.meter.flush()
 
     def _show_load(self) -> None:
         meter = self.meter

@@ -2,6 +2,8 @@
 
 from penstock.config.routing import Routing
 from penstock.core.request import Request
+from penstock.core.tenant import Principal
+from penstock.policy.identity.access import ANYBODY
 from penstock.policy.route.facts import Ask
 from penstock.policy.route.prefix import prompt_chain
 from penstock.wire.openai import BYTES_PER_TOKEN, Call
@@ -28,8 +30,8 @@ class AskReader:
         self.noted = frozenset({self._session, self._priority, PATIENCE})
         """Headers it wants noted in `request.special`."""
 
-    def read(self, request: Request, call: Call) -> Ask:
-        """What `request`, whose fields are `call`, asks for."""
+    def read(self, request: Request, call: Call, principal: Principal = ANYBODY) -> Ask:
+        """What `request`, whose fields are `call`, asks for. A caller of the directory may lower its priority only."""
         model = call.model or ""
         chain: tuple[int, ...] = ()
         size = request.bytes_in
@@ -47,8 +49,14 @@ class AskReader:
             size // BYTES_PER_TOKEN,
             min(most, 4 * USUAL_OUTPUT) if most else USUAL_OUTPUT,
             session.decode("latin-1") if session else "",
-            whole_number(priority) if priority else 0,
+            _priority(priority, principal) if priority or principal.priority else 0,
         )
+
+
+def _priority(stated: bytes | None, principal: Principal) -> int:
+    """What the header says, within what the caller may have: its team's priority, where it is of one."""
+    wanted = whole_number(stated) if stated else principal.priority
+    return min(wanted, principal.priority) if principal.tenant.org else wanted
 
 
 def whole_number(value: bytes) -> int:

@@ -25,7 +25,7 @@ from penstock.gateway.relay import Relay, client_left
 from penstock.gateway.tries import REPEATABLE, Tries, repeatable
 from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import RETRY_AFTER_S
-from penstock.gateway.waiting import bounded, patience
+from penstock.gateway.waiting import bounded, party_of, patience
 from penstock.gateway.why import headers_of
 from penstock.policy.identity.access import model_allowed, permit
 from penstock.policy.resilience.advice import AdviceSettings, advise
@@ -121,7 +121,7 @@ def _answer(app: App, relay: Relay, request: Request, call: Call) -> Way:
         return _answer_from_one(app, relay, request, call, serving[0].name)
     for engine in serving:
         if not engine.max_in_flight:  # it never is full, so nobody ever waits
-            tries = Tries(app, relay, call, app.asks.read(request, call), serving)
+            tries = Tries(app, relay, call, app.asks.read(request, call, relay.principal), serving)
             return _answer_from_engine(app, relay, request, call, tries)
     return _answer_within_bounds(app, relay, request, call)
 
@@ -131,7 +131,7 @@ async def _answer_from_one(app: App, relay: Relay, request: Request, call: Call,
     fleet = app.fleet
     relay.engine = engine
     if app.routing.explain_headers:
-        relay.extra = headers_of(relay)
+        relay.extra = [*relay.limit_lines, *headers_of(relay)]
     alone = fleet.alone
     fresh = False
     while True:
@@ -178,21 +178,38 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
     """Takes a place in the model's compartment and waits until an engine has room."""
     fleet = app.fleet
     serving = fleet.serving(call.model)
-    ask = SOLE if len(serving) == 1 and not serving[0].max_in_flight else app.asks.read(request, call)
+    ask = SOLE if len(serving) == 1 and not serving[0].max_in_flight else app.asks.read(request, call, relay.principal)
     place = app.bulkheads.enter(relay.model) if app.models else None
     if app.models and place is None:
         bound = app.models[relay.model].max_in_flight
         reason = f"{bound} requests of {relay.model} are under way: models.{relay.model}.max_in_flight."
         raise Overloaded(reason, code="bulkhead_full", retry_after_s=RETRY_AFTER_S)
+    relay.turn = None
     try:
         if bounded(serving):
             patience_s = patience(request.special.get(PATIENCE, b""))
-            await app.waiting.enter(relay, ask, relay.model, serving, patience_s)
+            party = party_of(relay.principal)
+            relay.turn = await app.waiting.enter(relay, ask, relay.model, serving, patience_s, party)
             serving = fleet.serving(call.model)  # engines come and go meanwhile
         return await _answer_from_engine(app, relay, request, call, Tries(app, relay, call, ask, serving))
     finally:
+        if relay.turn is not None:
+            relay.turn.end()
         if place is not None:
             app.bulkheads.leave(place)
+
+
+def _left(app: App, relay: Relay, verdict: Verdict | None, failure: RequestError | None) -> None:
+    """An attempt is over: its lease returns, and others may wait for the room that it leaves."""
+    lease = relay.lease  # a second engine may have taken over
+    assert lease is not None
+    app.fleet.release(lease, monotonic())
+    if verdict is not None:
+        app.judge(relay, lease, verdict, failure)
+    if relay.turn is not None:
+        relay.turn.charge(*relay.spent())
+    if app.waiting.used:
+        app.waiting.ended(lease.tokens, lease.engine)
 
 
 async def _answer_from_engine(
@@ -207,8 +224,8 @@ async def _answer_from_engine(
             relay.engine = tries.next_engine()
         engine = relay.engine
         if app.routing.explain_headers:
-            relay.extra = headers_of(relay)
-        lease = relay.lease = fleet.lease(engine, tries.ask, monotonic(), None if fresh else tries.decision)
+            relay.extra = [*relay.limit_lines, *headers_of(relay)]
+        relay.lease = fleet.lease(engine, tries.ask, monotonic(), None if fresh else tries.decision)
         verdict: Verdict | None = UNKNOWN
         failure = None
         try:
@@ -217,12 +234,7 @@ async def _answer_from_engine(
             relay.well = well and tries.ask is not SOLE
             verdict = None if well else relay.verdict(failure)
         finally:
-            lease = relay.lease  # a second engine may have taken over
-            fleet.release(lease, monotonic())
-            if verdict is not None:
-                app.judge(relay, lease, verdict, failure)
-            if app.waiting.lines:
-                app.waiting.ended(lease.tokens)
+            _left(app, relay, verdict, failure)
         if failure is None:
             relay.attempts.append(Attempt(relay.engine, relay.sent_at - request.received, relay.was_reused))
             return None

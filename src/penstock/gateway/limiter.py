@@ -106,7 +106,7 @@ class Limiter:
     def _decided(self, relay: Relay, need: Need, answer: Reservation | Refused) -> None:
         if self._headers or isinstance(answer, Refused):
             standings = self._local.standings(need.plan, monotonic())
-            relay.extra = [*relay.extra, *(f"{name}: {value}".encode() for name, value in headers(standings))]
+            relay.extra = relay.limit_lines = [f"{name}: {value}".encode() for name, value in headers(standings)]
         if isinstance(answer, Refused):
             _count(self.refused, (answer.rule,))
             raise answer.error()

@@ -20,6 +20,7 @@ from penstock.gateway.hedge import Race
 from penstock.gateway.life import Wait
 from penstock.gateway.stream import NO_TOKENS, EventStream, Tokens, take_tokens
 from penstock.gateway.verdict import Verdict
+from penstock.policy.fair import Turn
 from penstock.policy.identity.access import ANYBODY
 from penstock.policy.route.facts import Decision, Lease
 from penstock.telemetry.meter import Meter
@@ -89,6 +90,7 @@ class Relay:
         "last_at",
         "lease",
         "left",
+        "limit_lines",
         "may_move",
         "model",
         "paused_at",
@@ -100,6 +102,7 @@ class Relay:
         "sent_at",
         "status",
         "tries",
+        "turn",
         "was_reused",
         "well",
     )
@@ -158,6 +161,8 @@ class Relay:
         """An engine that was chosen among others answered, and what that teaches is still to be learnt."""
         self.tries: Tries | None = None
         """Where it may go besides; None where there is no choice."""
+        self.turn: Turn | None = None
+        """What its tenant is charged for it; None where nobody ever waits."""
         self.hedge_at = 0.0
         """When a second engine may be asked; 0 for never."""
         self.principal = ANYBODY
@@ -166,6 +171,8 @@ class Relay:
         """What it has reserved of its limits."""
         self.bill: Bill | None = None
         """Its place in the ledger, where there is one."""
+        self.limit_lines: Sequence[bytes] = ()
+        """`x-ratelimit-*`, where they are told."""
         self.extra: Sequence[bytes] = ()
         """Lines to add to the response head."""
         self.keep = keep
@@ -419,6 +426,12 @@ class Relay:
         events = self._stream.events
         tpot_s = (self.last_at - self.first_at) / (events - 1) if events > 1 else None
         return Verdict(ok, code, self.first_at - self.sent_at, tpot_s, read, cached)
+
+    def spent(self) -> tuple[int, int, int]:
+        """Output tokens, input tokens, and those of the input that were cached: as reported, else the events that
+        passed, and 0 for an input that is not known."""
+        usage = self._usage()
+        return (self.events, 0, 0) if usage is None else (usage.output_tokens, usage.input_tokens, usage.cached_tokens)
 
     def _usage(self) -> Usage | None:
         if self._stream is not None:

@@ -1,125 +1,271 @@
-"""Requests that wait until an engine of theirs has room. `policy.admission` says who; this wakes and tells them."""
+"""Requests that wait until an engine of theirs has room. `policy.admission` says whether they may, `policy.fair` who is
+first; this wakes and tells them."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
+from typing import NamedTuple
 
 from penstock.config.routing import Queue
 from penstock.core.clock import monotonic
 from penstock.core.endpoint import Endpoint
 from penstock.core.errors import Overloaded, RequestError
+from penstock.core.tenant import Principal
 from penstock.gateway.life import Wait
 from penstock.gateway.relay import Relay
 from penstock.gateway.view import FleetView
-from penstock.policy.admission import AdmissionQueue, AdmissionSettings, Outcome, Queued, Rejected
+from penstock.policy.admission import NOBODY, AdmissionQueue, AdmissionSettings, Claim, Outcome, Queued, Rejected
+from penstock.policy.fair import Backlog, FairOrder, FairSettings, Served, Shares, Turn, rivals
 from penstock.policy.resilience.advice import AGAIN
 from penstock.policy.route.facts import Ask
 
 CODES = {Outcome.REJECTED_CAPACITY: "queue_full", Outcome.REJECTED_DEADLINE: "deadline_unmeetable"}
+Place = tuple[str, str]
+"""Model and pool."""
+
+
+class Party(NamedTuple):
+    """For whom a request is."""
+
+    tenant: str = ""
+    weight: float = 1.0
+
+
+ANYBODY = Party()
+"""For where there are no tenants."""
+
+
+def party_of(principal: Principal) -> Party:
+    """Keys of one team share its part; a key without a team has one of its own."""
+    tenant = principal.tenant
+    if tenant.org:
+        return Party(f"{tenant.org}/{tenant.team}" if tenant.team else tenant.org, principal.weight)
+    return Party(tenant.key, principal.weight) if tenant.key else ANYBODY
 
 
 class _Line:
     """One queue, the engines it waits for, and what its waiters await."""
 
-    __slots__ = ("engines", "queue", "waits")
+    __slots__ = ("engines", "order", "place", "queue", "rivals", "waits")
 
-    def __init__(self, settings: AdmissionSettings) -> None:
-        self.queue = AdmissionQueue(settings)
+    def __init__(self, place: Place, settings: AdmissionSettings, order: FairOrder) -> None:
+        self.place = place
+        self.order = order
+        self.queue = AdmissionQueue(settings, order)
         self.engines: Sequence[Endpoint] = ()
+        self.rivals: list[_Line] = [self]
+        """The lines that compete for the same engines, this one included."""
         self.waits: dict[str, Wait[RequestError | None]] = {}
 
 
 class Waiting:
-    """One queue per model and pool, made when a request first finds all its engines bounded."""
+    """One queue per model and pool, made when a request first finds all its engines bounded. Those that compete for
+    engines share their counters, and whoever is first among all of them starts."""
 
-    def __init__(self, settings: Queue, fleet: FleetView) -> None:
+    def __init__(self, settings: Queue, fleet: FleetView, fair: FairSettings | None = None) -> None:
         self._settings = AdmissionSettings(requests=settings.size, longest=settings.max_wait)
         self._max_wait_s = settings.max_wait
+        self._fair = FairSettings() if fair is None else fair
         self._fleet = fleet
-        self.lines: dict[tuple[str, str], _Line] = {}
-        """By model and pool. Empty while no request has found all of its engines bounded."""
+        self._lines: dict[Place, _Line] = {}
+        """Empty while no request has found all of its engines bounded."""
         self._keys = itertools.count()
+        self._served: dict[tuple[str, str], Served] = {}
+        self._backlog = Backlog()
 
-    async def enter(self, relay: Relay, ask: Ask, model: str, engines: Sequence[Endpoint], patience_s: float) -> None:
-        """Returns when the request may start. Raises Overloaded when it may not wait, or waited in vain.
+    async def enter(
+        self,
+        relay: Relay,
+        ask: Ask,
+        model: str,
+        engines: Sequence[Endpoint],
+        patience_s: float,
+        party: Party = ANYBODY,
+    ) -> Turn:
+        """Returns when the request may start: its turn, which the caller ends when the request has ended.
 
-        `patience_s`: how long its client will; infinity when it did not say.
+        Raises Overloaded when it may not wait, or waited in vain. `patience_s`: how long its client will; infinity when
+        it did not say. The expected input is charged to the tenant now, or when it starts.
         """
         line = self._line(model, engines)
         key, now = str(next(self._keys)), monotonic()
+        claim = self._claim(ask, party)
+        room = self._room(engines)
+        if room > 0 and any(rival.waits for rival in line.rivals):  # who waits is not overtaken
+            self._start(line.rivals, now)
+            room, line.order.free = self._room(engines), self._free(engines)
         answer = line.queue.offer(
             key,
             now,
-            room=self._room(engines),
+            room=room,
             tokens=ask.prompt_tokens + ask.output_tokens,
             priority=ask.priority,
             deadline=now + patience_s,
+            claim=claim,
         )
         if isinstance(answer, Rejected):
             raise _overloaded(answer.reason, CODES[answer.outcome], answer.retry_after_s)
-        if not isinstance(answer, Queued):
-            return
-        wait: Wait[RequestError | None] = Wait()
-        line.waits[key] = relay.queued = wait
-        for loser in answer.displaced:
-            line.waits.pop(loser).set(_displaced())
-        refused = await wait
-        relay.queued = None
-        relay.queue_s = monotonic() - now
-        if refused is not None:
-            if line.waits.pop(key, None) is not None:
-                line.queue.cancel(key, monotonic())
-            raise refused
+        if isinstance(answer, Queued):
+            wait: Wait[RequestError | None] = Wait()
+            line.waits[key] = relay.queued = wait
+            for loser in answer.displaced:
+                line.waits.pop(loser).set(_displaced())
+            refused = await wait
+            relay.queued = None
+            relay.queue_s = monotonic() - now
+            if refused is not None:
+                if line.waits.pop(key, None) is not None:
+                    line.queue.cancel(key, monotonic())
+                raise refused
+        return self._turn(line, ask, claim)
 
-    def ended(self, tokens: int) -> None:
-        """A request has ended somewhere: whoever has room now starts."""
+    def ended(self, tokens: int, engine: str = "") -> None:
+        """A request has ended there, and has been charged: whoever has room now starts. Without an engine's name: it
+        may have been any."""
+        if not self._lines:
+            return
         now = monotonic()
-        for line in list(self.lines.values()):
-            if line.waits:
-                line.queue.completed(tokens, now)
-                self._start(line, now)
+        for group in self._groups():
+            for line in group:
+                if line.waits and (not engine or engine in line.order.engines):
+                    line.queue.completed(tokens, now)
+            self._start(group, now)
 
     def sweep(self, now: float) -> None:
         """Starts who can, and turns away who waited too long. Engines may have come since."""
-        for (model, _), line in list(self.lines.items()):  # who is turned away may join another
+        for line in list(self._lines.values()):  # who is turned away may join another
             if line.waits:
                 for key in line.queue.expired(now):
                     reason = f"No engine had room within queue.max_wait ({self._max_wait_s:g} s) or the client's own."
                     line.waits.pop(key).set(_overloaded(reason, "queue_timeout", self._max_wait_s))
-                line.engines = self._serving(model)
-                self._start(line, now)
+                self._see(line, self._serving(line.place[0]))
+        for group in self._groups():
+            self._start(group, now)
+        self._count_backlog(now)
 
     def drain(self, now: float) -> None:
         """Turns everybody away: the gateway stops."""
-        for line in list(self.lines.values()):
+        for line in list(self._lines.values()):
             for key in line.queue.drain(now):
                 reason = "The gateway is stopping; another will take the request."
                 line.waits.pop(key).set(_overloaded(reason, "queue_full", 1.0))
 
-    def depths(self) -> dict[tuple[str, str], int]:
+    @property
+    def used(self) -> bool:
+        """Whether a request has ever found all of its engines bounded."""
+        return bool(self._lines)
+
+    def depths(self) -> dict[Place, int]:
         """(model, pool) -> requests that wait."""
-        return {place: len(line.queue) for place, line in self.lines.items()}
+        return {place: len(line.queue) for place, line in self._lines.items()}
+
+    @property
+    def lines(self) -> list[_Line]:
+        """The queues, with their orders."""
+        return list(self._lines.values())
+
+    @property
+    def served(self) -> dict[tuple[str, str], Served]:
+        """(pool, tenant) -> service since the worker started. Sums over workers are right."""
+        return self._served
 
     def explain(self) -> list[dict[str, object]]:
         """For people."""
         now = monotonic()
-        return [{"model": m, "pool": p, **line.queue.explain(now)} for (m, p), line in self.lines.items()]
+        return [
+            {"model": line.place[0], "pool": line.place[1], **line.queue.explain(now), "tenants": line.order.explain()}
+            for line in self._lines.values()
+        ]
+
+    # -- tenants ----------------------------------------------------------------------------------------------------
+
+    def _claim(self, ask: Ask, party: Party) -> Claim:
+        if party is ANYBODY:
+            return NOBODY
+        prices = self._fair.prices
+        at_start = prices.cost(ask.prompt_tokens, 0)
+        return Claim(party.tenant, party.weight, at_start, at_start + prices.cost(0, ask.output_tokens))
+
+    def _turn(self, line: _Line, ask: Ask, claim: Claim) -> Turn:
+        place = (line.place[1], claim.tenant)
+        served = self._served.get(place)
+        if served is None:
+            served = self._served[place] = Served()
+        counters, account = line.order.account(ask.priority, claim)
+        return Turn(counters, account, self._fair.prices, served, ask.prompt_tokens, claim.at_start)
+
+    def _count_backlog(self, now: float) -> None:
+        """Adds up who waited since the last look, and what they got meanwhile."""
+        waiting: dict[tuple[str, str], float] = {}
+        for line in self._lines.values():
+            if line.waits:
+                for tenant, weight in line.order.tenants().items():
+                    waiting[line.place[1], tenant] = weight
+        self._backlog.look(now, waiting, self._served)
+
+    # -- lines ------------------------------------------------------------------------------------------------------
 
     def _line(self, model: str, engines: Sequence[Endpoint]) -> _Line:
         place = (model, engines[0].pool)
-        line = self.lines.get(place)
+        line = self._lines.get(place)
         if line is None:
-            line = self.lines[place] = _Line(self._settings)
-        line.engines = engines
+            line = self._lines[place] = _Line(place, self._settings, FairOrder(self._fair, Shares()))
+        self._see(line, engines)
         return line
 
-    def _start(self, line: _Line, now: float) -> None:
+    def _see(self, line: _Line, engines: Sequence[Endpoint]) -> None:
+        """Its engines now. Where they are others than before, who competes with whom may have changed."""
+        if engines is line.engines:
+            return
+        line.engines = engines
+        names = tuple([engine.name for engine in engines])
+        if names != line.order.engines and names:  # a line that nothing serves keeps its place
+            line.order.engines = line.order.free = names
+            self._regroup()
+
+    def _regroup(self) -> None:
+        """Lines that compete get one set of counters: that of the first of them, unless another group has it."""
+        taken: set[int] = set()
+        for group in rivals({place: line.order.engines for place, line in self._lines.items()}):
+            lines = [self._lines[place] for place in group]
+            shares = lines[0].order.shares
+            if id(shares) in taken:
+                shares = Shares()
+            taken.add(id(shares))
+            for line in lines:
+                line.rivals = lines
+                if line.order.shares is not shares:
+                    line.order.move(shares)
+
+    def _groups(self) -> Iterable[list[_Line]]:
+        """Lines that compete, in lists; only where somebody waits."""
+        seen: set[int] = set()
+        for line in list(self._lines.values()):
+            if line.waits and id(line.rivals) not in seen:
+                seen.add(id(line.rivals))
+                yield line.rivals
+
+    def _start(self, group: Sequence[_Line], now: float) -> None:
         # One at a time: each takes its place before the next is counted.
-        while line.waits and self._room(line.engines) > 0:
+        while (line := self._first(group, now)) is not None:
             taken = line.queue.take(1, now)
             if not taken:
                 return
             line.waits.pop(taken[0]).set(None)
+
+    def _first(self, group: Sequence[_Line], now: float) -> _Line | None:
+        """The line whose next is to start; None when none has room."""
+        best: _Line | None = None
+        least: tuple[float, ...] = ()
+        for line in group:
+            if not line.waits or self._room(line.engines) <= 0:
+                continue
+            standing = line.queue.standing(now)
+            if standing is not None and (best is None or standing < least):
+                best, least = line, standing
+        if best is not None:
+            best.order.free = self._free(best.engines)
+        return best
 
     def _serving(self, model: str) -> Sequence[Endpoint]:
         try:
@@ -134,6 +280,12 @@ class Waiting:
             return 1
         in_flight = self._fleet.router.in_flight
         return sum(max(0, engine.max_in_flight - in_flight(engine.name)) for engine in usable)
+
+    def _free(self, engines: Sequence[Endpoint]) -> list[str]:
+        """Names of the engines with room."""
+        in_flight = self._fleet.router.in_flight
+        usable = self._fleet.usable(engines, monotonic())
+        return [each.name for each in usable if not each.max_in_flight or in_flight(each.name) < each.max_in_flight]
 
 
 def bounded(engines: Sequence[Endpoint]) -> bool:
@@ -151,7 +303,8 @@ def patience(stated: bytes) -> float:
 
 
 def _displaced() -> Overloaded:
-    return _overloaded("The queue was full and a request of higher priority came.", "displaced", 2.0)
+    reason = "The queue was full and a request of higher priority, or of a tenant with fewer waiting, came."
+    return _overloaded(reason, "displaced", 2.0)
 
 
 def _overloaded(reason: str, code: str, retry_after_s: float) -> Overloaded:

@@ -25,6 +25,8 @@ def test_it_is_a_stable_sort_by_priority(waiters: list[Waiter], gone: set[int], 
     left = [waiter for index, waiter in enumerate(waiters) if index not in gone]
     in_order = sorted(left, key=lambda waiter: -waiter.priority)
     assert list(order.forward()) == in_order
+    assert order.first(0.0) == (in_order[0] if in_order else None)
+    assert order.standing(0.0) == ((-in_order[0].priority, in_order[0].since) if in_order else None)
     newcomer = Waiter("new", priority, inf, 1, 99.0)
     first = [waiter for waiter in left if waiter.priority >= priority]
     assert order.ahead(newcomer) == (len(first), sum(waiter.tokens for waiter in first))

@@ -1,4 +1,4 @@
-"""Who goes first and who goes home: the seam for another order, such as token-fair sharing between tenants."""
+"""Who goes first and who goes home. `policy.fair` has the order that shares between tenants by tokens."""
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
@@ -6,6 +6,22 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import msgspec
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """For whom a request is, and what they will be charged, in the units of `policy.fair.Prices`."""
+
+    tenant: str = ""
+    weight: float = 1.0
+    """Share of what is busy, relative to the other tenants'. Above 0."""
+    at_start: float = 0.0
+    """Charged when it starts."""
+    cost: float = 0.0
+    """Expected in all; 0 takes its tokens."""
+
+
+NOBODY = Claim()
+"""For where there are no tenants."""
 
 
 class Waiter(msgspec.Struct, frozen=True):
@@ -19,7 +35,12 @@ class Waiter(msgspec.Struct, frozen=True):
     tokens: int
     """What it is expected to cost, input and output."""
     since: float
-    tenant: str = ""
+    claim: Claim = NOBODY
+
+    @property
+    def cost(self) -> float:
+        """Above 0, so that requests about which nothing is known count alike."""
+        return self.claim.cost or self.tokens or 1.0
 
 
 class Order(Protocol):
@@ -31,14 +52,21 @@ class Order(Protocol):
     def remove(self, waiter: Waiter) -> None:
         """One that leaves, whatever the reason."""
 
-    def started(self, waiter: Waiter) -> None:
+    def started(self, waiter: Waiter, now: float) -> None:
         """One that begins to be served, after its `remove`, or without having waited: fair orders count it."""
 
+    def first(self, now: float) -> Waiter | None:
+        """Who starts next; None when nobody waits."""
+
+    def standing(self, now: float) -> tuple[float, ...] | None:
+        """How well placed its first is among those of other queues with orders of its kind that compete for the same
+        engines: the smallest goes first. None when nobody waits."""
+
     def ahead(self, newcomer: Waiter) -> tuple[int, int]:
-        """Waiters that would go before a newcomer, and their tokens."""
+        """Waiters that would go before a newcomer, and their tokens, as far as can be told."""
 
     def forward(self) -> Iterator[Waiter]:
-        """All waiters, the next to start first. Not valid after a change."""
+        """All waiters, the next to start first, as far as can be told. Not valid after a change."""
 
     def backward(self, newcomer: Waiter) -> Iterator[Waiter]:
         """Waiters that matter less than a newcomer, least first. Not valid after a change."""
@@ -74,8 +102,17 @@ class PriorityFifo:
             del self._bands[waiter.priority]
             del self._lowest_first[bisect_left(self._lowest_first, waiter.priority)]
 
-    def started(self, waiter: Waiter) -> None:
+    def started(self, waiter: Waiter, now: float) -> None:
         """See Order: who was served before plays no part here."""
+
+    def first(self, now: float) -> Waiter | None:
+        """See Order."""
+        return next(self.forward(), None)
+
+    def standing(self, now: float) -> tuple[float, ...] | None:
+        """See Order."""
+        first = self.first(now)
+        return None if first is None else (-first.priority, first.since)
 
     def ahead(self, newcomer: Waiter) -> tuple[int, int]:
         """See Order."""

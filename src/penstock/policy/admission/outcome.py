@@ -17,7 +17,7 @@ class Outcome(StrEnum):
     EVICTED_TTL = "EvictedTTL"
     """Queued, and its deadline passed."""
     EVICTED_DISPLACED = "EvictedDisplaced"
-    """Queued, and made room for a higher priority."""
+    """Queued, and made room for a higher priority, or for a tenant with less."""
     EVICTED_CONTEXT_CANCELLED = "EvictedContextCancelled"
     """Queued, and its client left."""
     EVICTED_OTHER = "EvictedOther"

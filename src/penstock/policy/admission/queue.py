@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from penstock.policy.admission.order import Order, PriorityFifo, Waiter
+from penstock.policy.admission.order import NOBODY, Claim, Order, PriorityFifo, Waiter
 from penstock.policy.admission.outcome import Admitted, Outcome, Queued, Rejected
 from penstock.policy.admission.speed import Speed
 
@@ -45,6 +45,10 @@ class AdmissionQueue:
         """When it last accounted for busy time."""
         self._soonest = inf
         """No deadline is sooner."""
+        self._late: set[str] = set()
+        """Waiters whose deadline has passed, out of the order, until `expired` tells of them."""
+        self._soonest_late = inf
+        """No deadline of those in the order is sooner."""
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -66,7 +70,7 @@ class AdmissionQueue:
         tokens: int,
         priority: int = 0,
         deadline: float = inf,
-        tenant: str = "",
+        claim: Claim = NOBODY,
     ) -> Admitted | Queued | Rejected:
         """A request has come that must start before `deadline`. Raises ValueError for a key that already waits.
 
@@ -76,9 +80,9 @@ class AdmissionQueue:
             raise ValueError(f"{key!r} already waits")
         self._account(now)
         deadline = min(deadline, now + self._settings.longest)
-        waiter = Waiter(key, priority, deadline, max(0, tokens), now, tenant)
+        waiter = Waiter(key, priority, deadline, max(0, tokens), now, claim)
         if deadline > now and room > 0 and not self._waiters:
-            self._order.started(waiter)
+            self._order.started(waiter, now)
             return Admitted()
         ahead, ahead_tokens = self._order.ahead(waiter)
         estimate = self._speed.wait_s(ahead, ahead_tokens)
@@ -94,22 +98,27 @@ class AdmissionQueue:
         self._tokens += waiter.tokens
         self._order.add(waiter)
         self._soonest = min(self._soonest, deadline)
+        self._soonest_late = min(self._soonest_late, deadline)
         return Queued(ahead, estimate, tuple(loser.key for loser in displaced))
 
     def take(self, room: int, now: float) -> list[str]:
         """Keys to start now, in order, at most `room`. Those whose deadline has passed stay for `expired`."""
         self._account(now)
-        starting: list[Waiter] = []
-        if room > 0:
-            for waiter in self._order.forward():
-                if waiter.deadline > now:
-                    starting.append(waiter)
-                    if len(starting) == room:
-                        break
-        for waiter in starting:
+        starting: list[str] = []
+        while len(starting) < room:
+            self._set_late_aside(now)
+            waiter = self._order.first(now)
+            if waiter is None:
+                break
             self._remove(waiter)
-            self._order.started(waiter)
-        return [waiter.key for waiter in starting]
+            self._order.started(waiter, now)
+            starting.append(waiter.key)
+        return starting
+
+    def standing(self, now: float) -> tuple[float, ...] | None:
+        """How well placed the next to start is among those of competing queues: the smallest goes first."""
+        self._set_late_aside(now)
+        return self._order.standing(now)
 
     def expired(self, now: float) -> list[str]:
         """Keys whose deadline has passed: EVICTED_TTL. Costs nothing while none can have."""
@@ -121,6 +130,20 @@ class AdmissionQueue:
             self._remove(waiter)
         self._soonest = min((waiter.deadline for waiter in self._waiters.values()), default=inf)
         return [waiter.key for waiter in gone]
+
+    def _set_late_aside(self, now: float) -> None:
+        """Takes those whose deadline has passed out of the order. Costs nothing while none can have."""
+        if now < self._soonest_late:
+            return
+        left = inf
+        for waiter in self._waiters.values():
+            if waiter.key not in self._late:
+                if waiter.deadline <= now:
+                    self._order.remove(waiter)
+                    self._late.add(waiter.key)
+                else:
+                    left = min(left, waiter.deadline)
+        self._soonest_late = left
 
     @property
     def soonest(self) -> float:
@@ -139,7 +162,7 @@ class AdmissionQueue:
     def drain(self, now: float) -> list[str]:
         """Empties the queue: EVICTED_OTHER, in order."""
         self._account(now)
-        gone = list(self._order.forward())
+        gone = [*self._order.forward(), *(self._waiters[key] for key in self._late)]
         for waiter in gone:
             self._remove(waiter)
         return [waiter.key for waiter in gone]
@@ -173,7 +196,10 @@ class AdmissionQueue:
     def _remove(self, waiter: Waiter) -> None:
         del self._waiters[waiter.key]
         self._tokens -= waiter.tokens
-        self._order.remove(waiter)
+        if waiter.key in self._late:
+            self._late.remove(waiter.key)
+        else:
+            self._order.remove(waiter)
 
     def _make_room(self, newcomer: Waiter) -> list[Waiter] | None:
         """Who must go so that the newcomer fits; None when those that matter less are not enough."""

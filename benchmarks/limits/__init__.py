@@ -1,0 +1,1 @@
+"""Proofs of what is said of tenants: shares, limits, budgets, books."""
