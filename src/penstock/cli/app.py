@@ -23,6 +23,7 @@ COMMANDS = {
     "import": ("penstock.cli.imports", "Make a config from another gateway's."),
     "picker": ("penstock.cli.picker", "Pick engines for Envoy."),
     "cost": ("penstock.cli.cost", "Show what was used and what it cost."),
+    "audit": ("penstock.cli.audit", "Check, show and export the audit log."),
     "explain": ("penstock.cli.explain", "Show every config value and where it came from."),
     "doctor": ("penstock.cli.doctor", "Check this machine and the config; each finding names its fix."),
     "completion": ("penstock.cli.completion", "Print the completion script of a shell."),
