@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from penstock.cli.options import json_option
+from penstock.cli.options import json_option, read_config
 from penstock.config.rule import parse_length
-from penstock.config.state import State
 from penstock.core.clock import wall
 from penstock.core.errors import ConfigError
 from penstock.state.identity.open import identity_url, open_store
@@ -30,7 +29,7 @@ def store_option(function: F) -> F:
         metavar="URL",
         envvar="PENSTOCK_IDENTITY",
         help="sqlite:PATH or postgresql://user@host/name; the variable PENSTOCK_IDENTITY keeps a password out of "
-        "sight.  [default: identity.db in the data folder]",
+        "sight.  [default: as ./penstock.yaml says, else identity.db in the data folder]",
     )
     return option(json_option(function))
 
@@ -73,7 +72,7 @@ def run(url: str | None, work: Callable[[Store], Awaitable[T]]) -> T:
     """Opens the store, works, closes it."""
 
     async def opened() -> T:
-        store = open_store(url or identity_url(State()))
+        store = open_store(url or identity_url(read_config(None).config.state))
         try:
             return await work(store)
         finally:

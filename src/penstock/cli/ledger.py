@@ -1,8 +1,7 @@
 """What `penstock cost` and its subcommands share: the ledger they read, and the time they look at."""
 
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from penstock.cli.options import read_config
+from penstock.config.state import data_folder
 from penstock.core.clock import wall
 from penstock.core.errors import ConfigError
 from penstock.state.ledger.store import Span, Store
@@ -31,7 +32,7 @@ def ledger_option(function: F) -> F:
         envvar="PENSTOCK_LEDGER",
         default="",
         help="sqlite:PATH or postgresql://user@host/name; the variable PENSTOCK_LEDGER keeps a password out of sight."
-        "  [default: ledger/ledger.sqlite in the data folder]",
+        "  [default: as ./penstock.yaml says, else ledger/ledger.sqlite in the data folder]",
     )(function)
 
 
@@ -56,7 +57,9 @@ def span_of(since: str | None, until: str | None) -> Span:
 @contextmanager
 def opened(url: str) -> Iterator[Store]:
     """The ledger behind a URL. Raises ConfigError, or StoreAway."""
-    folder = data_folder(os.environ, Path.home())
+    state = read_config(None).config.state
+    folder = data_folder(state.folder)
+    url = url or state.url
     path = Path(url.removeprefix("sqlite:").removeprefix("//")) if url else folder / "ledger" / "ledger.sqlite"
     if url.partition(":")[0] in ("", "sqlite") and not path.is_file():
         raise ConfigError(f"--store: there is no ledger at {path}; give its URL, e.g. --store sqlite:PATH")
@@ -66,15 +69,6 @@ def opened(url: str) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-def data_folder(environ: Mapping[str, str], home: Path) -> Path:
-    """`$PENSTOCK_DATA`, else `$XDG_DATA_HOME/penstock`, else `~/.local/share/penstock`."""
-    if chosen := environ.get("PENSTOCK_DATA"):
-        return Path(chosen).absolute()
-    base = environ.get("XDG_DATA_HOME", "")
-    # A relative XDG_DATA_HOME is to be ignored (XDG Base Directory Specification).
-    return (Path(base) if base.startswith("/") else home / ".local" / "share") / "penstock"
 
 
 def money(nano: int) -> str:

@@ -15,6 +15,7 @@ EVERY_SECRET: tuple[Secret, ...] = ("email", "card", "phone", "api_key", "bearer
 class Audit(Section, frozen=True):
     """The hash-chained log of admin actions and requests. docs/audit.md says what it proves."""
 
+    enabled: Annotated[bool, Meta(description="Keep the log: of admin actions, and of requests as told next")] = False
     requests: Annotated[
         Literal["off", "metadata", "content"],
         Meta(description="Requests in the log: none, their Records, or with prompts and answers, redacted"),

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from penstock.config.audit import Audit
 from penstock.config.engines import Engine, LlamaCpp
 from penstock.config.oidc import Oidc
 from penstock.config.routing import Model, Queue, Resilience, Routing
@@ -118,6 +119,7 @@ class Config(Section, frozen=True):
     state: Annotated[State, Meta(description="Where what survives a restart is kept")] = State()
     rate_limits: Annotated[RateLimits, Meta(description="How much may be used: requests, tokens, money")] = RateLimits()
     ledger: Annotated[Ledger, Meta(description="What was used, by whom, and what it cost")] = Ledger()
+    audit: Annotated[Audit, Meta(description="A log that shows when it was tampered with")] = Audit()
     limits: Annotated[Limits, Meta(description="Sizes that one request may reach")] = Limits()
     timeouts: Annotated[Timeouts, Meta(description="How long each phase may last")] = Timeouts()
     streaming: Annotated[Streaming, Meta(description="How streams are relayed")] = Streaming()

@@ -33,6 +33,7 @@ from penstock.policy.resilience.hedge import Hedger, HedgeSettings
 from penstock.policy.resilience.retry import RetryBudget, RetrySettings
 from penstock.policy.resilience.timeouts import Ceilings, Timeouts, TimeoutSettings
 from penstock.policy.route.facts import Decision, Lease
+from penstock.state.audit.log import AuditLog
 from penstock.state.identity.callers import Callers
 from penstock.state.ledger.prices import load_book
 from penstock.telemetry.accesslog import RecordSink
@@ -71,6 +72,7 @@ class App:
         callers: Callers | None = None,
         tell: Callable[[Wants], None] = _nobody_hears,
         billing: Billing | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         callers = callers or Callers(config.auth.keys)
         self.limits = config.limits
@@ -82,6 +84,9 @@ class App:
         self.limited = bool(config.rate_limits.rules()) or config.auth.tenants
         """Whether anybody can have a limit."""
         self.billing = billing
+        self.audit = audit
+        self.content_bytes = config.audit.content_bytes if audit and config.audit.requests == "content" else 0
+        """Bytes of an answer that the audit log keeps; 0 for none."""
         self.epoch = wall() - monotonic()
         """Wall-clock time of monotonic zero, as of the last sweep."""
         self.asks = AskReader(config.routing)
@@ -106,7 +111,7 @@ class App:
         self.routed = 0
         """Requests that had a choice and have not earned their share of a retry yet."""
         self.hedger = Hedger(HedgeSettings(enabled=config.resilience.hedge), self.retries, self.learned)
-        self._books = Books(meter, log, config.admin.records, self.fleet.known_model)
+        self._books = Books(meter, log, config.admin.records, self.fleet.known_model, audit)
         self._ended: list[Relay] = []
         self._accepted = 0
         self._counted_at = 0.0
@@ -173,7 +178,7 @@ class App:
     def book(self) -> None:
         """Closes the Records of requests that have ended."""
         ended, self._ended = self._ended, []
-        if ended:
+        if ended or self.audit is not None:
             self.lessons.take(ended)
             self._books.enter(ended, self.epoch)
 

@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from penstock.core.record import Outcome, Record
+from penstock.core.tenant import Principal
 from penstock.gateway.relay import Relay
 from penstock.gateway.verdict import outcome_of
 from penstock.policy.route.facts import Decision
+from penstock.state.audit.log import AuditLog, Exchange
 from penstock.telemetry.accesslog import RecordSink
 from penstock.telemetry.meter import Meter
 from penstock.telemetry.series import OTHER
@@ -19,7 +21,15 @@ from penstock.telemetry.series import OTHER
 class Books:
     """`keep`: Records kept to show. `known_model`: whether a model's name may become a label value."""
 
-    def __init__(self, meter: Meter, log: RecordSink, keep: int, known_model: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        log: RecordSink,
+        keep: int,
+        known_model: Callable[[str], bool],
+        audit: AuditLog | None = None,
+    ) -> None:
+        self._audit = audit
         self._meter = meter
         self._log = log
         self._known_model = known_model
@@ -29,6 +39,7 @@ class Books:
     def enter(self, ended: Iterable[Relay], epoch: float) -> None:
         """Books requests in the order they ended. `epoch`: wall-clock time of monotonic zero, seconds."""
         meter, log, records = self._meter, self._log, self.records
+        exchanges: list[Exchange] = []
         for relay in ended:
             record = record_of(relay, epoch)
             model = record.model if self._known_model(record.model) else OTHER
@@ -37,12 +48,24 @@ class Books:
             relay.tries = relay.may_move = None  # they hold the relay: a ring is left to the collector, a chain is not
             records.append(record)
             log.write(record)
+            if self._audit is not None:
+                request, answer = relay.content()
+                exchanges.append(Exchange(record, actor_of(relay.principal), request, answer))
             if relay.decisions:
                 self._decisions.append((record.id, relay.decisions))
+
+        if self._audit is not None:
+            self._audit.requests(exchanges)
 
     def decisions(self, request_id: str) -> Sequence[Decision]:
         """The decisions made for a finished request; none when there was no choice, or it is long ago."""
         return next((decisions for known, decisions in reversed(self._decisions) if known == request_id), ())
+
+
+def actor_of(principal: Principal) -> str:
+    """Whom the audit log names: `org/team/key`; `-` for nobody."""
+    tenant = principal.tenant
+    return "/".join((tenant.org, tenant.team, tenant.key)) if tenant.key else "-"
 
 
 def record_of(relay: Relay, epoch: float) -> Record:

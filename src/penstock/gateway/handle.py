@@ -21,7 +21,7 @@ from penstock.core.request import Request
 from penstock.gateway.answer import MODELS, models_answer
 from penstock.gateway.ask import PATIENCE, SOLE
 from penstock.gateway.life import Wait
-from penstock.gateway.relay import Relay, client_left
+from penstock.gateway.relay import Relay, Transcript, client_left
 from penstock.gateway.tries import REPEATABLE, Tries, repeatable
 from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import RETRY_AFTER_S
@@ -46,6 +46,7 @@ FAILS_OVER = (NotFound, Unavailable, Overloaded, UpstreamFailed, UpstreamTimeout
 """Errors before the commit point after which a model that stands in is asked."""
 ADVICE = AdviceSettings()
 UNKNOWN = Verdict(None)
+UNAUDITED = "The audit log cannot be written, and nothing is served without it."
 
 
 async def handle(app: App, connection: Connection, request: Request) -> None:
@@ -91,6 +92,11 @@ def _let_in(app: App, relay: Relay, request: Request) -> Call:
     path = request.path
     if path[:4] != b"/v1/" or b"." in path or b"%" in path or b"load" in path:
         check_path(path)
+    if app.audit is not None:
+        if app.audit.refusing:
+            raise Unavailable(UNAUDITED, code="audit_unavailable", retry_after_s=10.0)
+        if app.content_bytes:
+            relay.transcript = Transcript(request.body, app.content_bytes)
     call = read_call(request)
     relay.model = (call.model or "")[:LONGEST_MODEL]
     if principal.scopes.models or principal.scopes.endpoints:

@@ -1,7 +1,7 @@
 """What the admin listener shows: numbers and Records of all workers, and the state of every engine."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from math import nan
 
@@ -32,6 +32,8 @@ class Platform:
     def __init__(self, api_url: str) -> None:
         self.api_url = api_url
         self.open = True
+        self.audited: Callable[[str, Mapping[str, object]], None] = lambda what, fields: None
+        """Writes an action into the audit log, before it is done."""
         self.hands: list[Hand] = []
         """Workers alive, draining ones included."""
         self.groups: list[Group] = []
@@ -124,12 +126,14 @@ class Platform:
             return [msgspec.to_builtins(adapter) for adapter in (await adapters.list()).values()]
 
     async def load_adapter(self, engine: str, name: str, path: str, *, replace: bool) -> None:
+        self.audited("adapter.load", {"engine": engine, "name": name, "path": path})
         async with self._adapters_of(engine) as adapters:
             await adapters.load(name, path, replace=replace)
             await self._look_again(engine)
         log.info("adapter %s loaded into %s from %s", name, engine, path)
 
     async def unload_adapter(self, engine: str, name: str) -> None:
+        self.audited("adapter.unload", {"engine": engine, "name": name})
         async with self._adapters_of(engine) as adapters:
             await adapters.unload(name)
             await self._look_again(engine)

@@ -43,6 +43,22 @@ def client_left() -> ClientLeft:
     return ClientLeft("The client closed the connection before the answer was complete.")
 
 
+class Transcript:
+    """What the audit log keeps of one request: its body, and a streamed answer up to a bound."""
+
+    __slots__ = ("_left", "pieces", "request")
+
+    def __init__(self, request: bytes, most: int) -> None:
+        self.request = request
+        self.pieces: list[bytes] = []
+        self._left = most
+
+    def add(self, piece: bytes) -> None:
+        self._left -= len(piece)
+        if self._left >= 0:
+            self.pieces.append(piece)
+
+
 class Client(Protocol):
     """The connection an answer goes to."""
 
@@ -101,6 +117,7 @@ class Relay:
         "request_id",
         "sent_at",
         "status",
+        "transcript",
         "tries",
         "turn",
         "was_reused",
@@ -171,6 +188,8 @@ class Relay:
         """What it has reserved of its limits."""
         self.bill: Bill | None = None
         """Its place in the ledger, where there is one."""
+        self.transcript: Transcript | None = None
+        """What was asked and answered, where the audit log keeps content."""
         self.limit_lines: Sequence[bytes] = ()
         """`x-ratelimit-*`, where they are told."""
         self.extra: Sequence[bytes] = ()
@@ -297,6 +316,8 @@ class Relay:
                     self.last_at = now
                     return
             stream.passed(piece, None if first else now - self.last_at)
+            if self.transcript is not None:
+                self.transcript.add(piece)
         elif self._json or (first and piece[:1] == b"{"):
             self._json = True
             self._keep(piece)
@@ -310,7 +331,7 @@ class Relay:
         if self._chunked:
             data += b"%x\r\n%b\r\n0\r\n\r\n" % (len(piece), piece) if last else b"%x\r\n%b\r\n" % (len(piece), piece)
             self.ended = last
-            if stream is not None and not stream.held:
+            if stream is not None and not stream.held and self.transcript is None:
                 self.flow = stream
         else:
             data += piece
@@ -481,6 +502,12 @@ class Relay:
             return self._stream.tokens(self.request.bytes_in)
         usage = self._usage()
         return (usage, TokenSource.USAGE) if usage is not None else NO_TOKENS
+
+    def content(self) -> tuple[bytes, bytes]:
+        """Request and answer, where they are kept for the audit log."""
+        if self.transcript is None:
+            return b"", b""
+        return self.transcript.request, b"".join(self._kept or self.transcript.pieces)
 
     def fill(self, record: Record) -> None:
         """Writes what was measured into the Record."""

@@ -1,9 +1,10 @@
 """What a replica keeps between its workers and the stores: who may ask, what was billed. One per supervisor."""
 
+import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from penstock.config.schema import Config
 from penstock.config.state import data_folder
@@ -17,6 +18,7 @@ from penstock.policy.identity.directory import Directory
 from penstock.policy.identity.resolve import Changes, Snapshot, changes
 from penstock.policy.limit.broker import Broker
 from penstock.policy.limit.messages import Grants, Wants
+from penstock.state.audit.log import AuditLog
 from penstock.state.identity.callers import Callers
 from penstock.state.identity.follow import Follower
 from penstock.state.identity.jwks import PublicKey, follow_keys
@@ -33,6 +35,8 @@ log = logging.getLogger("penstock.stores")
 
 LEASE_S = 3.0
 """How long a replica may hold a part of a limit: short against the shortest window that counts, a minute."""
+ANCHOR_S = 60.0
+"""Between two looks at whether the audit log is due to be anchored."""
 CLOSE_S = 5.0
 """How long a stopping replica waits until its ledger is shipped; what is left is shipped at the next start."""
 
@@ -52,6 +56,7 @@ class Stores:
         self.tenants: Store | None = None
         """Organisations, teams and keys; None when they are not used."""
         self.shipper: Shipper | None = None
+        self.audit: AuditLog | None = None
         self.keeper: Keeper | None = None
         """Of limits; None when nobody can have one."""
         directory = Directory() if config.auth.tenants else None
@@ -68,14 +73,20 @@ class Stores:
             ("auth.tenants", old.auth.tenants, config.auth.tenants),
             ("auth.oidc", old.auth.oidc, config.auth.oidc),
             ("ledger", old.ledger, config.ledger),
+            ("audit", old.audit, config.audit),
             ("rate_limits.store", old.rate_limits.store, config.rate_limits.store),
         ):
             if was != wanted:
                 raise ConfigError(f"{field}: it changes only with a restart")
 
     async def open(self) -> None:
-        """Opens what the config uses. Raises ConfigError or Unavailable when it cannot be used."""
+        """Opens what the config uses. Raises ConfigError, AuditFailed or Unavailable when it cannot be used."""
         config = self._config
+        if config.audit.enabled:
+            self.audit = AuditLog(self.folder / "audit", "supervisor", config.audit)
+            self.audit.open()
+            self.audited("start", {})
+            self._tasks.spawn(self._anchor())
         if config.auth.tenants:
             self.tenants = open_store(identity_url(config.state))
             issued = await self.tenants.first_admin_key(wall())
@@ -129,6 +140,16 @@ class Stores:
         ]
         return "; ".join(part for part in parts if part)
 
+    def audited(self, what: str, fields: Mapping[str, object], who: str = "supervisor") -> None:
+        """Writes an action into the audit log. Raises AuditFailed when it must not be done then."""
+        if self.audit is not None:
+            self.audit.action(who, what, fields)
+
+    async def _anchor(self) -> None:
+        while self.audit is not None:
+            await asyncio.to_thread(self.audit.anchor)
+            await asyncio.sleep(ANCHOR_S)
+
     async def close(self) -> None:
         """After the workers have ended."""
         await self._tasks.cancel()
@@ -139,6 +160,10 @@ class Stores:
             self.shipper.close()
         if self.tenants is not None:
             await self.tenants.close()
+        if self.audit is not None:
+            self.audited("stop", {})
+            self.audit.anchor("stop")
+            self.audit.close()
 
     def _granted(self, worker: int, grants: Grants) -> None:
         for hand in self._hands():

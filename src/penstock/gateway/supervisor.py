@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import uvicorn
 import uvloop
+from starlette.routing import Route
 
 from penstock.config import Loaded
 from penstock.config.engines import Engine
@@ -23,10 +24,12 @@ from penstock.config.schema import Config
 from penstock.core.endpoint import Endpoint, EngineState
 from penstock.core.errors import ConfigError, PenstockError, RequestError
 from penstock.core.tasks import Tasks
+from penstock.core.tenant import Principal
 from penstock.gateway.admin.admins import Admins
 from penstock.gateway.admin.app import create_admin
 from penstock.gateway.admin.settings import AdminSettings
 from penstock.gateway.admin.tenants import Tenants
+from penstock.gateway.books import actor_of
 from penstock.gateway.control import Drain, Fleet, Loads
 from penstock.gateway.crew import Hand, hire
 from penstock.gateway.fleet import Group
@@ -34,6 +37,7 @@ from penstock.gateway.members import Surroundings, open_group
 from penstock.gateway.platform import Platform
 from penstock.gateway.stores import Stores
 from penstock.gateway.worker import tls_context
+from penstock.state.identity.rows import Row
 from penstock.telemetry.accesslog import open_log
 
 log = logging.getLogger("penstock.supervisor")
@@ -105,6 +109,7 @@ class Supervisor:
         self._bannered = False
         self.platform = Platform("")
         self.stores = Stores(config, lambda: self.platform.hands)
+        self.platform.audited = self.stores.audited
 
     async def run(self) -> None:
         check_files(self._config)
@@ -159,7 +164,13 @@ class Supervisor:
         )
         stores = self.stores
         admins = Admins(settings.token, stores.callers if stores.tenants is not None else None)
-        more = Tenants(stores.tenants, admins, stores.hurry).routes() if stores.tenants is not None else ()
+        more: list[Route] = []
+        if stores.tenants is not None:
+
+            def told(who: Principal, action: str, row: Row) -> None:
+                stores.audited(action, row, actor_of(who))
+
+            more = Tenants(stores.tenants, admins, stores.hurry, told).routes()
         app = create_admin(self.platform, settings, admins=admins, more=more)
         server = AdminServer(
             uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on")
@@ -293,6 +304,7 @@ class Supervisor:
                 self.platform.reload_failures += 1
                 log.error("config not taken over, the running one stays: %s", error)
             else:
+                self.stores.audited("reload", {})
                 self.platform.reloads += 1
                 log.info("config taken over")
 

@@ -43,6 +43,7 @@ from penstock.gateway.control import (
 from penstock.gateway.why import why
 from penstock.policy.identity.directory import Directory
 from penstock.policy.limit.messages import Grants
+from penstock.state.audit.log import AuditLog
 from penstock.state.identity.callers import Callers
 from penstock.state.identity.jwt import Tokens
 from penstock.state.ledger.journal import Journal, journal_folder
@@ -88,6 +89,15 @@ def billing_of(config: Config) -> Billing | None:
         return None
     journal = Journal(journal_folder(data_folder(config.state.folder)))
     return Billing(journal, refuse=config.ledger.on_full == "refuse")
+
+
+def audit_of(config: Config, role: str) -> AuditLog | None:
+    """This process's chain of the audit log, open, if it is kept. Raises AuditFailed or ConfigError."""
+    if not config.audit.enabled or (role == "worker" and config.audit.requests == "off"):
+        return None
+    log = AuditLog(data_folder(config.state.folder) / "audit", role, config.audit)
+    log.open()
+    return log
 
 
 class Worker:
@@ -167,6 +177,7 @@ class Worker:
             Callers(config.auth.keys, self._directory, self._tokens),
             self._channel.send,
             billing_of(config),
+            audit_of(config, "worker"),
         )
         app.fleet.update(message.endpoints, monotonic())
         loop = asyncio.get_running_loop()
@@ -204,6 +215,8 @@ class Worker:
         app.log.close()
         if app.billing is not None:
             app.billing.shut()
+        if app.audit is not None:
+            app.audit.close()
 
 
 async def _main(control: int, listen: int, series: int) -> None:
