@@ -2,6 +2,7 @@
 
 import json
 import re
+from time import process_time
 from typing import Any
 
 import msgspec
@@ -10,7 +11,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from penstock.config.audit import EVERY_SECRET
-from penstock.core.clock import monotonic
 from penstock.core.errors import ConfigError
 from penstock.state.audit.content import Content
 from penstock.state.audit.redact import DEPTH, Redactor, luhn
@@ -160,13 +160,13 @@ def test_no_text_takes_long(text: str) -> None:
     def seconds(data: str) -> float:
         spent = []
         for _ in range(3):
-            begun = monotonic()
+            begun = process_time()
             REDACTOR.text(data)
-            spent.append(monotonic() - begun)
+            spent.append(process_time() - begun)
         return min(spent)
 
     half, whole = seconds(text[: len(text) // 2]), seconds(text)
-    assert whole < max(4 * half, 0.05)
+    assert whole < max(4 * half, 0.2)
     assert whole < 5
 
 
