@@ -47,7 +47,7 @@ def configuration() -> str:
             for inner in definitions[section.__name__]["properties"].values():
                 for option in inner.get("anyOf", ()):
                     if "$ref" in option:
-                        parts.append(_nested(option["$ref"], definitions))
+                        parts.append(_nested(field.name, option["$ref"], definitions))
     return "\n".join(parts)
 
 
@@ -65,14 +65,21 @@ def _part(title: str, section: type[Section], path: str, definitions: dict[str, 
     return "\n".join([f"## {title}\n", f"{about}\n", head, *rows, ""])
 
 
-def _nested(reference: str, definitions: dict[str, Any]) -> str:
+def _nested(section: str, reference: str, definitions: dict[str, Any]) -> str:
+    """A section that may be left out whole."""
     node = definitions[reference.rsplit("/", 1)[1]]
+    path = f"{section}.{node['title'].lower()}"
+    required = node.get("required", ())
     rows = [
-        _row(f"listen.{node['title'].lower()}.{name}", _type(inner), "required", inner["description"])
+        _row(f"{path}.{name}", _type(inner), "required" if name in required else _default(inner), _about(inner))
         for name, inner in node["properties"].items()
     ]
     head = "| Key | Type | Default | Meaning |\n|---|---|---|---|"
-    return "\n".join([f"### listen.{node['title'].lower()}\n", f"{node['description']}\n", head, *rows, ""])
+    return "\n".join([f"### {path}\n", f"{node['description']}\n", head, *rows, ""])
+
+
+def _about(node: dict[str, Any]) -> str:
+    return str(node.get("description", ""))
 
 
 def _row(key: str, kind: str, default: str, about: str) -> str:
