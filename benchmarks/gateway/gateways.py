@@ -85,6 +85,28 @@ def _penstock(folder: Path, ports: Ports, engines: int = 1) -> list[str]:
     return [sys.executable, "-m", "penstock", "up", "-c", str(config)]
 
 
+def _penstock_tenants(folder: Path, ports: Ports) -> list[str]:
+    """Everything that is kept for tenants is on: four levels of limits, the fair queue, ledger and audit log."""
+    command = _penstock(folder, ports)
+    config = folder / "penstock.yaml"
+    wanted = json.loads(config.read_text())
+    wanted["engines"][0]["max_in_flight"] = 4096  # bounded, so that requests take their turn
+    wanted |= {
+        "state": {"folder": str(folder / "data")},
+        "rate_limits": {
+            "headers": False,
+            "all": ["total_tokens=1G/minute"],
+            "org": ["requests=1G/minute"],
+            "team": ["total_tokens=1G/day"],
+            "key": ["total_tokens=1G/minute", "concurrent_requests=100k"],
+        },
+        "ledger": {"enabled": True},
+        "audit": {"enabled": True, "requests": "metadata"},
+    }
+    config.write_text(json.dumps(wanted))
+    return command
+
+
 def _nginx(folder: Path, ports: Ports) -> list[str]:
     fields = {
         "time": "$msec", "id": "$request_id", "method": "$request_method", "path": "$uri", "status": "$status",
@@ -206,6 +228,13 @@ def known() -> dict[str, Gateway]:
             Path(sys.executable),
             "install this package: pip install -e .",
             functools.partial(_penstock, engines=2),
+            {"PYTHONPATH": str(ROOT / "src")},
+        ),
+        Gateway(
+            "penstock-tenants",
+            Path(sys.executable),
+            "install this package: pip install -e .",
+            _penstock_tenants,
             {"PYTHONPATH": str(ROOT / "src")},
         ),
         Gateway("nginx", Path(shutil.which("nginx") or "/usr/sbin/nginx"), "apt-get install nginx", _nginx),

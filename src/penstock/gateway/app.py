@@ -180,6 +180,8 @@ class App:
         ended, self._ended = self._ended, []
         if ended or self.audit is not None:
             self.lessons.take(ended)
+            if self.limited:
+                self.limiter.learn(ended)
             self._books.enter(ended, self.epoch)
 
     def judge(self, relay: Relay, lease: Lease, verdict: Verdict, failure: RequestError | None) -> None:

@@ -7,7 +7,7 @@ answer, and then the rule decides.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import NamedTuple
 
 from penstock.config.state import RateLimits
@@ -26,6 +26,8 @@ from penstock.policy.price.book import Book
 from penstock.policy.price.cost import most, price_of
 from penstock.wire.openai import Call
 
+MOST_LEARNT = 8
+"""Requests of a batch that estimates learn from: they keep the last hundred of a kind."""
 MOST_PLANS = 10_000
 """Callers times models whose counts are kept at hand."""
 
@@ -141,7 +143,7 @@ class Limiter:
 
     def settle(self, held: Held, relay: Relay, epoch: float) -> None:
         """See Held."""
-        (usage, source), request = relay.tokens(), relay.request
+        (usage, _), request = relay.tokens(), relay.request
         read, written = usage.input_tokens, usage.output_tokens
         spend = 0
         if held.spends:
@@ -151,9 +153,16 @@ class Limiter:
             )
             spend = cost.nano
         self._local.settle(held.reservation, read, written, spend)
-        if source is TokenSource.USAGE:
-            model = relay.model if self._known_model(relay.model) else ""
-            self._estimates.learn(model, held.key, request.bytes_in, read, written)
+
+    def learn(self, ended: Sequence[Relay]) -> None:
+        """From requests that have ended: how long prompts and answers are. A few of a batch tell enough."""
+        told = [relay for relay in ended if relay.held is not None]
+        for relay in told[:: max(1, len(told) // MOST_LEARNT)]:
+            usage, source = relay.tokens()
+            if source is TokenSource.USAGE:
+                model = relay.model if self._known_model(relay.model) else ""
+                read, written = usage.input_tokens, usage.output_tokens
+                self._estimates.learn(model, relay.key, relay.request.bytes_in, read, written)
 
     def report(self, now: float) -> None:
         """Tells the supervisor what was used and what is wanted, if there is anything to tell."""
