@@ -58,7 +58,7 @@ async def replica(
     try:
         try:
             async with asyncio.timeout(READY_WITHIN_S):
-                while not await asyncio.to_thread(_ready, made.admin):
+                while not await asyncio.to_thread(_ready, made.admin, workers):
                     if process.returncode is not None:
                         raise NotStarted(f"a replica ended: {output.read_text(errors='replace')[-1500:]}")
                     await asyncio.sleep(0.1)
@@ -69,13 +69,20 @@ async def replica(
         await _stop(process)
 
 
-def _ready(port: int) -> bool:
+def _ready(admin: int, workers: int) -> bool:
+    """Whether all of its workers are up and know of the engine."""
+    text = _read(f"http://127.0.0.1:{admin}/metrics")
+    return f"\npenstock_workers {workers}" in text and bool(_read(f"http://127.0.0.1:{admin}/readyz"))
+
+
+def _read(url: str) -> str:
+    """The body of a 200; empty otherwise."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)
+        with direct.open(url, timeout=5) as answer:
+            return str(answer.read().decode()) if answer.status == 200 else ""
     except (OSError, urllib.error.HTTPError):
-        return False
+        return ""
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
