@@ -25,7 +25,7 @@ from benchmarks.gateway.gateways import free_port
 from benchmarks.limits.client import Client, request
 from benchmarks.limits.engine import Engine
 from benchmarks.limits.proof import Proof
-from benchmarks.limits.replica import replica
+from benchmarks.limits.replica import places, replica
 from benchmarks.limits.windows import most
 from tests.real.servers import postgres_at, redis_at
 
@@ -117,9 +117,9 @@ async def run(plan: Plan, store: str, folder: Path, *, stream: bool) -> Run:
         await stack.enter_async_context(engine.listening())
         made = [
             stack.enter_async_context(
-                replica(folder / str(number), engine.port, key=KEY, store=store, rules=[rule], workers=WORKERS)
+                replica(place, folder / str(number), engine.port, key=KEY, store=store, rules=[rule], workers=WORKERS)
             )
-            for number in range(REPLICAS)
+            for number, place in enumerate(places(REPLICAS))
         ]
         replicas = await asyncio.gather(*made)
         begun = time.monotonic()

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
-from benchmarks.limits import exact
+from benchmarks.limits import exact, outages
 from benchmarks.limits.proof import Proof
 
 PROOFS: Mapping[str, Callable[..., Proof]] = {
     "exact": exact.prove,
+    "outages": outages.prove,
 }
 """Name -> what runs it: some minutes each, or `quick` for a look."""

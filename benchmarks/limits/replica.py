@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
-from benchmarks.gateway.gateways import ROOT, NotStarted, free_port
+from benchmarks.gateway.gateways import ROOT, NotStarted
 from benchmarks.limits.engine import MODEL
 
 READY_WITHIN_S = 60.0
@@ -29,14 +30,23 @@ class Replica:
     admin: int
 
 
+def places(count: int) -> list[Replica]:
+    """Ports that nothing listens on now, each another."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(2 * count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        ports = [int(probe.getsockname()[1]) for probe in probes]
+    return [Replica(*pair) for pair in zip(ports[::2], ports[1::2], strict=True)]
+
+
 @asynccontextmanager
 async def replica(
-    folder: Path, engine: int, *, key: str, store: str, rules: Sequence[str], workers: int
+    made: Replica, folder: Path, engine: int, *, key: str, store: str, rules: Sequence[str], workers: int
 ) -> AsyncIterator[Replica]:
     """One that is ready. `engine`: port of its engine; `rules`: of every key; `store`: URL of their counts. Raises
     NotStarted."""
     folder.mkdir(parents=True)
-    made = Replica(free_port(), free_port())
     url = f"http://127.0.0.1:{engine}/v1"
     wanted = {
         "listen": {"host": "127.0.0.1", "port": made.port},
