@@ -52,6 +52,7 @@ class Plan:
     window_s: int = 60
     windows: int = 3
     clients: int = CLIENTS
+    workers: int = WORKERS
 
     @property
     def seconds(self) -> float:
@@ -108,7 +109,7 @@ def server(name: str, folder: Path) -> Iterator[str]:
             yield running.url
 
 
-async def run(plan: Plan, store: str, folder: Path, *, stream: bool) -> Run:
+async def run(plan: Plan, store: str, folder: Path, *, stream: bool, key: str = KEY) -> Run:
     """One platform on one store. Raises NotStarted."""
     engine = Engine(*ANSWER, PACE_S)
     rule = f"total_tokens={plan.limit}/{plan.window_s}s"
@@ -117,7 +118,9 @@ async def run(plan: Plan, store: str, folder: Path, *, stream: bool) -> Run:
         await stack.enter_async_context(engine.listening())
         made = [
             stack.enter_async_context(
-                replica(place, folder / str(number), engine.port, key=KEY, store=store, rules=[rule], workers=WORKERS)
+                replica(
+                    place, folder / str(number), engine.port, key=key, store=store, rules=[rule], workers=plan.workers
+                )
             )
             for number, place in enumerate(places(REPLICAS))
         ]
@@ -127,7 +130,7 @@ async def run(plan: Plan, store: str, folder: Path, *, stream: bool) -> Run:
         async with asyncio.TaskGroup() as tasks:
             for number in range(plan.clients):
                 port = replicas[number % REPLICAS].port
-                tasks.create_task(_hammer(port, number, until, told, stream=stream))
+                tasks.create_task(_hammer(Client(port), number, until, told, key=key, stream=stream))
     served = [
         (round(each.arrived - begun, 4), round(each.ended - begun, 4), each.read, each.written)
         for each in engine.served
@@ -135,13 +138,13 @@ async def run(plan: Plan, store: str, folder: Path, *, stream: bool) -> Run:
     return Run(sorted(served), dict(told))
 
 
-async def _hammer(port: int, number: int, until: float, told: Counter[str], *, stream: bool) -> None:
+async def _hammer(client: Client, number: int, until: float, told: Counter[str], *, key: str, stream: bool) -> None:
     draw = random.Random(number)
-    async with Client(port) as client:
+    async with client:
         await asyncio.sleep(draw.random() * PAUSE_S)
         while time.monotonic() < until:
             words = draw.randint(*WORDS)
-            reply = await client.ask(request(KEY, words, MOST if number // 2 % 2 else None, stream=stream))
+            reply = await client.ask(request(key, words, MOST if number // 2 % 2 else None, stream=stream))
             told[reply.code or str(reply.status)] += 1
             if reply.status != 200:
                 await asyncio.sleep(PAUSE_S * (1 + SPREAD * (2 * draw.random() - 1)))

@@ -1,6 +1,6 @@
 """A Redis that is stopped, frozen or slow under load, as two rules see it: one that fails open, one that fails closed.
 
-Each outage has a fresh Redis and two platforms of two workers with one key each, whose requests all use COST tokens of a
+Each outage has a fresh Redis and two platforms of two workers with a key each, whose requests all use COST tokens of a
 limit of LIMIT per minute. Requests come at fixed times, whatever the answers. The open rule is full when the outage
 begins: until its end all pass, then none. The closed rule is not: what workers hold is used up, the rest is refused
 with 503. What follows is the same without an outage, to compare with.

@@ -46,7 +46,6 @@ async def replica(
 ) -> AsyncIterator[Replica]:
     """One that is ready. `engine`: port of its engine; `rules`: of every key; `store`: URL of their counts. Raises
     NotStarted."""
-    folder.mkdir(parents=True)
     url = f"http://127.0.0.1:{engine}/v1"
     wanted = {
         "listen": {"host": "127.0.0.1", "port": made.port},
@@ -58,8 +57,7 @@ async def replica(
         "engines": [{"kind": "http", "name": "mock", "url": url, "models": [MODEL], "metrics": "off"}],
         "log": {"access": str(folder / "access.jsonl")},
     }
-    config, output = folder / "penstock.yaml", folder / "output.log"
-    config.write_text(json.dumps(wanted))  # JSON is YAML
+    config, output = _prepare(folder, wanted)
     with output.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "penstock", "up", "-c", str(config), cwd=folder, stdout=out, stderr=out,
@@ -77,6 +75,14 @@ async def replica(
         yield made
     finally:
         await _stop(process)
+
+
+def _prepare(folder: Path, wanted: dict[str, object]) -> tuple[Path, Path]:
+    """A folder of its own: its config, and what it will print."""
+    folder.mkdir(parents=True)
+    config = folder / "penstock.yaml"
+    config.write_text(json.dumps(wanted))  # JSON is YAML
+    return config, folder / "output.log"
 
 
 def _ready(admin: int, workers: int) -> bool:
