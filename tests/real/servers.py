@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -55,6 +56,13 @@ class Server:
             process.wait(20)
             self._process = None
 
+    def kill(self) -> None:
+        """Ends it where it stands; what it has written stays."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait(20)
+
     def freeze(self) -> None:
         """Connections stay open and nothing is answered."""
         self._signal(signal.SIGSTOP)
@@ -73,10 +81,9 @@ class Server:
                 continue
 
 
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Server]:
+@contextmanager
+def redis_at(folder: Path, port: int) -> Iterator[Server]:
     """A Redis without passwords that keeps what it has written across `stop` and `start`."""
-    folder, port = tmp_path_factory.mktemp("redis"), free_port()
     url = f"redis://127.0.0.1:{port}/0"
     options = {"port": port, "bind": "127.0.0.1", "dir": folder, "appendonly": "yes", "save": ""}
     command = ["redis-server", *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
@@ -87,16 +94,18 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[
 
     server = Server(url, command, folder, ready, None)
     server.start()
-    yield server
-    server.stop()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
-@pytest.fixture(scope="session")
-def postgres_server(free_port: Callable[[], int]) -> Iterator[Server]:
+@contextmanager
+def postgres_at(port: int) -> Iterator[Server]:
     """A PostgreSQL; whoever connects as `penstock` owns it."""
     assert POSTGRES, "install postgresql"
-    programs, port = POSTGRES[-1], free_port()
-    # It refuses to run as root, and its user cannot look into pytest's own folder.
+    programs = POSTGRES[-1]
+    # It refuses to run as root, and its user cannot look into the folders of others.
     user = "postgres" if os.getuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="penstock-postgres-"))
     try:
@@ -114,7 +123,23 @@ def postgres_server(free_port: Callable[[], int]) -> Iterator[Server]:
 
         server = Server(url, [str(programs / "postgres"), "-D", str(data), *settings], folder, ready, user)
         server.start()
-        yield server
-        server.stop()
+        try:
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Server]:
+    """See redis_at."""
+    with redis_at(tmp_path_factory.mktemp("redis"), free_port()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(free_port: Callable[[], int]) -> Iterator[Server]:
+    """See postgres_at."""
+    with postgres_at(free_port()) as server:
+        yield server

@@ -59,7 +59,7 @@ begin
     for each in
         select ordinality, value -> 0 ->> 0 as id, value
         from jsonb_array_elements(statements) with ordinality
-        order by id collate "C"
+        order by (value -> 0 ->> 0) collate "C"
     loop
         limit_ := each.value -> 0 ->> 1;
         window_us := each.value -> 0 ->> 2;

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from penstock.core.clock import monotonic
 from penstock.policy.limit.broker import Broker, Use
 from penstock.policy.limit.messages import Grants, Wants
-from penstock.policy.limit.statement import Batch
+from penstock.policy.limit.statement import Answers, Batch
 from penstock.state.limits.store import LimitStore, StoreAway
 
 log = logging.getLogger("penstock.limits")
@@ -20,6 +20,9 @@ TICK_S = 0.1
 """Between two looks at what the store has to be told."""
 PATIENCE_S = 0.5
 """How long one exchange may take."""
+GREETING_S = 2.0
+"""How long the first may take, which nobody waits for: it loads a client, connects, and may make tables."""
+NOTHING = Batch("", 0, 0, ())
 RETRY_S = 0.25
 """Between two tries at a store that did not answer."""
 
@@ -64,6 +67,7 @@ class Keeper:
 
     async def run(self) -> None:
         """Exchanges with the store when somebody waits, and a few times a second. Runs until it is cancelled."""
+        await self._ask(NOTHING, GREETING_S)
         while True:
             batch = self._broker.batch(monotonic())
             if batch is not None:
@@ -90,21 +94,25 @@ class Keeper:
         await self._store.close()
 
     async def _exchange(self, batch: Batch) -> None:
+        answers = await self._ask(batch, self._patience_s)
+        replies = self._broker.failed() if answers is None else self._broker.answered(answers, monotonic())
+        for worker, grants in replies.items():
+            self._tell(worker, grants)
+
+    async def _ask(self, batch: Batch, patience_s: float) -> Answers | None:
+        """What the store answers; None when it does not."""
         self.exchanges += 1
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(patience_s):
                 answers = await self._store.exchange(batch)
         except (StoreAway, TimeoutError) as error:
             self.failures += 1
-            problem = str(error) or f"no answer within {self._patience_s:g} s"
+            problem = str(error) or f"no answer within {patience_s:g} s"
             if not self.problem:
                 log.warning("the store of limits is away: %s; rules decide by themselves", problem)
             self.problem = problem
-            replies = self._broker.failed()
-        else:
-            if self.problem:
-                log.info("the store of limits answers again")
-            self.problem = ""
-            replies = self._broker.answered(answers, monotonic())
-        for worker, grants in replies.items():
-            self._tell(worker, grants)
+            return None
+        if self.problem:
+            log.info("the store of limits answers again")
+        self.problem = ""
+        return answers

@@ -82,7 +82,7 @@ class PostgresStore:
             Answer(granted, used, fair, {int(number): amount for number, amount in (spent or {}).items()})
             for _, _, granted, used, fair, spent in rows
         )
-        return Answers(max(row[1] for row in rows), answers)
+        return Answers(max((row[1] for row in rows), default=0), answers)
 
     async def _connect(self) -> AsyncConnection:
         connect = self._psycopg.AsyncConnection.connect

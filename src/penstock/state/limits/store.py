@@ -21,7 +21,7 @@ class LimitStore(Protocol):
     async def exchange(self, batch: Batch) -> Answers:
         """One round trip for the whole batch, each bucket by itself. Raises StoreAway.
 
-        It may be cancelled at any time; at most one exchange of a holder is under way.
+        A batch of nothing connects. It may be cancelled at any time; at most one exchange of a holder is under way.
         """
 
     async def close(self) -> None:
