@@ -1,4 +1,4 @@
-"""An engine that keeps its own count: `python -m benchmarks.limits.counting LOG` prints its port and serves until SIGTERM.
+"""An engine that keeps its own count: `python -m benchmarks.limits.counting LOG` prints its port, and SIGTERM ends it.
 
 It generates a random number of tokens for each request, one per step, and stops when its caller is gone. Then it
 appends a line to LOG: what it generated for which request id, and whether the caller was told the usage.
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MODEL = "mock"
+JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 MODELS = {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 1, "owned_by": "mock"}]}
 
@@ -135,9 +136,7 @@ class Connection(asyncio.Protocol):
 
     def _json(self, document: object) -> None:
         body = json.dumps(document).encode()
-        self._write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
-        )
+        self._write(JSON % len(body) + body)
 
     def _event(self, document: object) -> None:
         self._chunk(b"data: " + json.dumps(document).encode() + b"\n\n")

@@ -73,11 +73,11 @@ async def provoke(folder: Path, kills: int, seed: int = 1) -> Evidence:
         await site.start()
         try:
             crowd = Crowd(site.api, keys, CLIENTS, seed)
-            asking = asyncio.create_task(crowd.run())
-            done = await _kill(site, chance, kills)
-            await asyncio.sleep(chance.uniform(*PAUSE_S))
-            crowd.stopped = True
-            await asking
+            async with asyncio.TaskGroup() as group:
+                group.create_task(crowd.run())
+                done = await _kill(site, chance, kills)
+                await asyncio.sleep(chance.uniform(*PAUSE_S))
+                crowd.stopped = True
             await site.stop()
             await site.start()  # ships what dead workers left
             await site.shipped()

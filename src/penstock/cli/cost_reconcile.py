@@ -31,7 +31,7 @@ SHOWN = 10
     "--log", "lines", metavar="FILE", type=click.Path(path_type=Path), help="Its log, a JSON line per request."
 )
 @click.option(
-    "--settle", is_flag=True, help="Give requests whose engine had told no usage the tokens of --log, at --prices."
+    "--settle", is_flag=True, help="Give requests whose engine told no usage the tokens of --log, at --prices."
 )
 @click.option("--prices", metavar="FILE", default="", help="Price book for --settle.")
 @click.option(
@@ -115,7 +115,7 @@ def _show(result: Mapping[str, Any]) -> None:
             )
     for name, text in (
         ("settled", "requests settled"),
-        ("to_settle", "requests whose engine had told no usage, which --settle would settle"),
+        ("to_settle", "requests whose engine told no usage, and which --settle would settle"),
         ("unsettled", "interrupted requests that the log does not settle"),
     ):
         if log.get(name):

@@ -128,7 +128,7 @@ PROCESS = Sheet(
 LEDGER = Sheet(
     "ledger",
     (),
-    (_counter("penstock_ledger_dropped", "Ledger entries lost because the disk was full (on_full: drop)"),),
+    (_counter("penstock_ledger_dropped", "Ledger entries lost because the disk was full"),),
 )
 
 LIMITS = Sheet(

@@ -142,11 +142,13 @@ def _compare(name: str, own: list[Charge], lines: list[Line], found: Compared, s
     if not lines:
         if given or made:
             found.unreported.append(name)
-    elif not settles and (given, made) != (
-        sum(line.prompt_tokens for line in lines),
-        sum(line.completion_tokens for line in lines),
-    ):
+    elif not settles and (given, made) != _counted(lines):
         found.differing.append(name)
+
+
+def _counted(lines: list[Line]) -> tuple[int, int]:
+    """Input and output tokens by the log."""
+    return sum(line.prompt_tokens for line in lines), sum(line.completion_tokens for line in lines)
 
 
 def _settles(own: list[Charge], lines: list[Line]) -> bool:
