@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.gateway.gateways import ROOT, free_port
+from benchmarks.gateway.gateways import ROOT, NotStarted, free_port
 
 START_S = 60.0
 SHIP_S = 60.0
@@ -43,7 +43,7 @@ class Site:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Returns when it answers. Raises RuntimeError with its last words."""
+        """Returns when it answers. Raises NotStarted with its last words."""
         with self.output.open("ab") as errors:
             process = self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "penstock", "up", "-c", str(self._config), stdin=asyncio.subprocess.DEVNULL,
@@ -56,7 +56,7 @@ class Site:
                 while READY not in line and (line := await process.stdout.readline()):
                     pass
         if READY not in line:
-            raise RuntimeError(f"the platform does not start: {self.output.read_text()[-2000:]}")
+            raise NotStarted(f"the platform does not start: {self.output.read_text()[-2000:]}")
 
     def workers(self) -> list[int]:
         """Process ids of the workers there are now, started or about to."""
