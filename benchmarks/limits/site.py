@@ -115,7 +115,7 @@ def environment(data: Path) -> dict[str, str]:
 async def penstock(data: Path, *arguments: str, status: tuple[int, ...] = (0,)) -> str:
     """Runs a command; what it printed. Raises RuntimeError when it ends with another status."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "penstock", *arguments, env=environment(data),
+        sys.executable, "-m", "penstock", *arguments, env=environment(data), cwd=data.parent,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, errors = await process.communicate()
