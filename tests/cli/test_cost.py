@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from penstock.policy.price.document import book_of
@@ -131,7 +132,7 @@ def test_reconcile_settles_what_was_interrupted(run: Run, ledger: Path) -> None:
     arguments = ("cost", "reconcile", "--engine", "e0", "--log", log)
     ran = run(*arguments)
     assert ran.code == 1
-    assert "1 interrupted requests that --settle would settle" in ran.out
+    assert "1 requests whose engine told no usage, and which --settle would settle" in ran.out
     assert run(*arguments, "--settle", "--prices", str(ledger / "prices.yaml")).code == 0
     assert run(*arguments).code == 0, "and then everything agrees"
     store = open_store("", ledger)
@@ -140,6 +141,27 @@ def test_reconcile_settles_what_was_interrupted(run: Run, ledger: Path) -> None:
     charge = found["req-4"]
     assert (charge.outcome, charge.source, charge.input, charge.output) == ("interrupted", "reconciled", 100, 50)
     assert charge.cost == 100 * 2_000 + 50 * 5_000
+
+
+def test_reconcile_settles_what_a_client_left_behind(run: Run, ledger: Path) -> None:
+    """The gateway counted three events; the engine made five tokens before it heard that the client had left."""
+    journal = Journal(journal_folder(ledger))
+    left = msgspec.structs.replace(closed(9, tokens=(20, 0, 3, 0)), outcome="client_left", source="counted")
+    journal.closed(left)
+    journal.close()
+    shipper = Shipper(ledger, lambda: store_of("", ledger), lambda: book_of({}))
+    shipper.step()
+    shipper.close()
+    lines = [(f"req-{number}", 10, 7) for number in (1, 2, 3)]
+    log = engine_log(ledger, *lines, ("req-4", 100, 50), ("req-9", 25, 5))
+    arguments = ("cost", "reconcile", "--engine", "e0", "--log", log)
+    before = json.loads(run(*arguments, "--json").out)["log"]
+    assert (before["to_settle"], before["differing"]) == (2, [])
+    assert [row["difference"] for row in before["sums"] if row["model"] == "m"] == [-5, -2]
+    ran = run(*arguments, "--settle", "--prices", str(ledger / "prices.yaml"), "--json")
+    after = json.loads(ran.out)["log"]
+    assert (ran.code, after["settled"], after["to_settle"]) == (0, 2, 0)
+    assert not any(row["difference"] for row in after["sums"])
 
 
 def test_reconcile_finds_what_differs(run: Run, ledger: Path) -> None:

@@ -18,11 +18,12 @@ from penstock.core.clock import monotonic
 from penstock.core.endpoint import Endpoint, EngineState
 from penstock.core.record import Record
 from penstock.gateway.app import App
+from penstock.gateway.billing import Billing
 from penstock.gateway.connection import Connection
 from penstock.telemetry.accesslog import NoLog
 from penstock.telemetry.catalogue import SHEETS
 from penstock.telemetry.meter import Meter
-from penstock.telemetry.series import SeriesWriter, create_file
+from penstock.telemetry.series import SeriesReader, SeriesWriter, create_file
 from tests.faults.upstream import MODEL, Upstream
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -42,8 +43,9 @@ async def until(true: Callable[[], object], within: float = 5.0) -> float:
 class Gateway:
     """One worker's data path."""
 
-    def __init__(self, app: App, port: int) -> None:
+    def __init__(self, app: App, port: int, series: SeriesReader) -> None:
         self.app = app
+        self._series = series
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.clients: list[Raw] = []
@@ -60,6 +62,12 @@ class Gateway:
     async def record(self) -> Record:
         """The only Record there is."""
         return (await self.records())[0]
+
+    def counted(self, sheet: str, *labels: str) -> list[float]:
+        """A row of metrics as it is now."""
+        self.app.sweep(monotonic())
+        (row,) = (list(row) for of, values, row in self._series.rows() if (of.name, values) == (sheet, labels))
+        return row
 
     def http(self, **options: Any) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=20.0, **options)
@@ -131,14 +139,15 @@ def post(document: object, path: bytes = b"/v1/chat/completions", headers: bytes
 
 
 @asynccontextmanager
-async def gateway(*engines: Upstream | str, **sections: Any) -> AsyncIterator[Gateway]:
+async def gateway(*engines: Upstream | str, billing: Billing | None = None, **sections: Any) -> AsyncIterator[Gateway]:
     """A gateway before `engines` (or bare URLs) e0, e1, ..., which all serve the model `m`."""
     urls = [engine if isinstance(engine, str) else engine.url for engine in engines]
     config = Config(engines=tuple(Http(f"e{n}", url) for n, url in enumerate(urls)), **sections)
     series = create_file()
-    app = App(config, Meter(SeriesWriter(series, SHEETS)), NoLog())
+    app = App(config, Meter(SeriesWriter(series, SHEETS)), NoLog(), billing=billing)
+    reader = SeriesReader(series, SHEETS)
     app.chance = lambda: 0.0  # the first of equals
-    os.close(series)  # the mapping keeps the file
+    os.close(series)  # the mappings keep the file
     models = {"m": msgspec.json.encode(MODEL)}
     app.fleet.update(
         tuple(Endpoint(f"e{n}", "http", EngineState.READY, url, models) for n, url in enumerate(urls)), monotonic()
@@ -146,7 +155,7 @@ async def gateway(*engines: Upstream | str, **sections: Any) -> AsyncIterator[Ga
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(app), "127.0.0.1", 0)
     sweeping = loop.create_task(_sweep(app))
-    made = Gateway(app, server.sockets[0].getsockname()[1])
+    made = Gateway(app, server.sockets[0].getsockname()[1], reader)
     try:
         yield made
     finally:

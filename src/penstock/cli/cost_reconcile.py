@@ -30,7 +30,9 @@ SHOWN = 10
 @click.option(
     "--log", "lines", metavar="FILE", type=click.Path(path_type=Path), help="Its log, a JSON line per request."
 )
-@click.option("--settle", is_flag=True, help="Give interrupted requests the tokens of --log, at --prices.")
+@click.option(
+    "--settle", is_flag=True, help="Give requests whose engine told no usage the tokens of --log, at --prices."
+)
 @click.option("--prices", metavar="FILE", default="", help="Price book for --settle.")
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Share by which sums may differ."
@@ -50,7 +52,7 @@ def reconcile(**options: Any) -> None:
     if not after and not lines:
         raise ConfigError("--metrics, --log: give one of them, or both")
     if options["settle"] and not lines:
-        raise ConfigError("--settle: it needs --log, which says what interrupted requests used")
+        raise ConfigError("--settle: it needs --log, which says what requests used")
     result: dict[str, Any] = {"engine": options["engine"]}
     differences: list[Difference] = []
     with opened(options["url"]) as store:
@@ -70,14 +72,16 @@ def reconcile(**options: Any) -> None:
 
 
 def _by_log(store: Store, span: Span, options: Mapping[str, Any]) -> tuple[Compared, int]:
+    """How they compare, after settling if that is wanted; and how many were settled."""
     path: Path = options["lines"]
-    lines = engine_side.lines_of(_read(str(path), "--log"), f"--log {path}")
+    lines = list(engine_side.lines_of(_read(str(path), "--log"), f"--log {path}"))
     compared = engine_side.against_log(store.charges(span, options["engine"]), lines)
     if not options["settle"] or not compared.settles:
         return compared, 0
     book = load_book(options["prices"])
     priced = [settled(charge, usage, RECONCILED, book) for charge, usage in compared.settles]
-    return compared, store.settle(priced, book)
+    done = store.settle(priced, book)
+    return engine_side.against_log(store.charges(span, options["engine"]), lines), done
 
 
 def _by_counters(store: Store, span: Span, options: Mapping[str, Any]) -> list[Difference]:
@@ -92,7 +96,7 @@ def _log_row(compared: Compared, settled_now: int) -> dict[str, Any]:
     return {
         "sums": [engine_side.as_row(difference) for difference in compared.sums],
         "settled": settled_now,
-        "to_settle": len(compared.settles) - settled_now,
+        "to_settle": len(compared.settles),
         "unsettled": compared.unsettled,
         "differing": compared.differing,
         "unbilled": compared.unbilled,
@@ -110,8 +114,8 @@ def _show(result: Mapping[str, Any]) -> None:
                 f"{row['engine']:>14,}  {row['difference']:>+12,}"
             )
     for name, text in (
-        ("settled", "interrupted requests settled"),
-        ("to_settle", "interrupted requests that --settle would settle"),
+        ("settled", "requests settled"),
+        ("to_settle", "requests whose engine told no usage, and which --settle would settle"),
         ("unsettled", "interrupted requests that the log does not settle"),
     ):
         if log.get(name):

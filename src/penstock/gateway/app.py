@@ -252,6 +252,11 @@ class App:
             meter.show_engine_load(engine, count)
         for (model, pool), depth in self.waiting.depths().items():
             meter.show_queue(model, pool, depth)
+        if self.billing is not None:
+            meter.show_ledger(self.billing.dropped)
+        if self.limited:
+            limiter = self.limiter
+            meter.show_limits(limiter.refused, limiter.shadowed, limiter.opened)
         self.fleet.let_go()
 
     def _check(self, relay: Relay, connection: Connection, now: float) -> None:

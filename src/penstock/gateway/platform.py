@@ -16,6 +16,7 @@ from penstock.engines.lora import AdapterError, AdapterNotFound, Adapters
 from penstock.gateway.admin.state import Buckets, Row, Totals
 from penstock.gateway.crew import Hand
 from penstock.gateway.fleet import Group, Member
+from penstock.gateway.stores import Stores
 from penstock.telemetry import buckets, series
 from penstock.telemetry.catalogue import MISSING, PLATFORM, PROCESS, REQUESTS, SHEETS, SIGNALS, TRAFFIC
 from penstock.telemetry.exposition import render
@@ -38,6 +39,7 @@ class Platform:
         """Workers alive, draining ones included."""
         self.groups: list[Group] = []
         """Entries of the config in force, in its order."""
+        self.stores: Stores | None = None
         self.worker_restarts = self.reloads = self.reload_failures = 0
         self._gone = series.Totals()
         self._started = monotonic()
@@ -72,6 +74,8 @@ class Platform:
                 rows |= {(MISSING.name, (endpoint.name, signal)): [1.0] for signal in member.load.missing}
         up = sum(hand.up and not hand.draining for hand in self.hands)
         rows["platform", ()] = [up, self.worker_restarts, self.reloads, self.reload_failures]
+        if self.stores is not None:
+            rows |= await self.stores.rows()
         rows["build", (penstock.__version__,)] = [1.0]
         return render((*SHEETS, *PLATFORM), rows)
 

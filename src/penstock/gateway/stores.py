@@ -30,8 +30,12 @@ from penstock.state.ledger.shipper import Shipper
 from penstock.state.ledger.stores import store_of
 from penstock.state.limits.keeper import Keeper
 from penstock.state.limits.stores import open_store as open_limits
+from penstock.telemetry.catalogue import LIMIT_STORE, SHIPPING, STATE
 
 log = logging.getLogger("penstock.stores")
+
+Rows = dict[tuple[str, tuple[str, ...]], list[float]]
+"""(sheet, label values) -> numbers."""
 
 LEASE_S = 3.0
 """How long a replica may hold a part of a limit: short against the shortest window that counts, a minute."""
@@ -144,6 +148,17 @@ class Stores:
         """Writes an action into the audit log. Raises AuditFailed when it must not be done then."""
         if self.audit is not None:
             self.audit.action(who, what, fields)
+
+    async def rows(self) -> Rows:
+        """What is to be told of the stores in metrics."""
+        rows: Rows = {(STATE.name, ()): [float(bool(self.problem))]}
+        if self.shipper is not None:
+            entries, seconds = await asyncio.to_thread(self.shipper.lag)
+            of = self.shipper.shipping
+            rows[SHIPPING.name, ()] = [entries, seconds, of.shipped, of.interrupted, of.damaged, of.failures]
+        if self.keeper is not None:
+            rows[LIMIT_STORE.name, ()] = [float(not self.keeper.problem), self.keeper.failures]
+        return rows
 
     async def _anchor(self) -> None:
         while self.audit is not None:

@@ -125,7 +125,23 @@ PROCESS = Sheet(
     ),
 )
 
-SHEETS = (REQUESTS, TRAFFIC, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS)
+LEDGER = Sheet(
+    "ledger",
+    (),
+    (_counter("penstock_ledger_dropped", "Ledger entries lost because the disk was full"),),
+)
+
+LIMITS = Sheet(
+    "limits",
+    ("rule",),
+    (
+        _counter("penstock_limit_refused", "Requests that a limit refused"),
+        _counter("penstock_limit_shadowed", "Requests that a limit in shadow mode would have refused"),
+        _counter("penstock_limit_opened", "Requests that a fail_open limit let pass while its store could not say"),
+    ),
+)
+
+SHEETS = (REQUESTS, TRAFFIC, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS, LEDGER, LIMITS)
 """What workers write. Rows of all workers are added up."""
 
 SIGNALS = Sheet(
@@ -149,9 +165,40 @@ MISSING = Sheet(
     (_gauge("penstock_engine_signals_missing", "1 for a signal that the engine should export and does not"),),
 )
 
+SHIPPING = Sheet(
+    "ledger_shipping",
+    (),
+    (
+        _gauge("penstock_ledger_lag_entries", "Ledger entries in journals that are not in the store yet"),
+        _gauge("penstock_ledger_lag_seconds", "Time since every ledger entry was in the store"),
+        _counter("penstock_ledger_shipped", "Charges put into the store"),
+        _counter("penstock_ledger_interrupted", "Requests charged as interrupted, as their worker died"),
+        _counter("penstock_ledger_damaged", "Journal files put aside because they could not be read to their end"),
+        _counter("penstock_ledger_failures", "Passes over the journals that the store did not take"),
+    ),
+)
+
+LIMIT_STORE = Sheet(
+    "limit_store",
+    (),
+    (
+        _gauge("penstock_limit_store_up", "1 when the store of limits answered last"),
+        _counter("penstock_limit_store_failures", "Exchanges that the store of limits did not answer in time"),
+    ),
+)
+
+STATE = Sheet(
+    "state",
+    (),
+    (_gauge("penstock_state_problem", "1 while a store of tenants, limits or the ledger cannot be used"),),
+)
+
 PLATFORM = (
     SIGNALS,
     MISSING,
+    SHIPPING,
+    LIMIT_STORE,
+    STATE,
     Sheet(
         "engines",
         ("engine", "kind"),

@@ -1,10 +1,11 @@
 """Record -> series: the one place that fills request metrics."""
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 
 from penstock.core.record import Outcome, Record, TokenSource
 from penstock.telemetry import buckets
-from penstock.telemetry.catalogue import ENGINE_LOAD, PROCESS, QUEUE, REFUSALS, REQUESTS, TRAFFIC
+from penstock.telemetry.catalogue import ENGINE_LOAD, LEDGER, LIMITS, PROCESS, QUEUE, REFUSALS, REQUESTS, TRAFFIC
 from penstock.telemetry.series import OTHER, Row, SeriesWriter
 
 ROUTES = {
@@ -50,6 +51,8 @@ class Meter:
         self.flush = writer.flush
         self._traffic: dict[tuple[str, str, str], Row] = {}
         self._requests: dict[tuple[str, str, str, int, Outcome | None], tuple[Row, Row]] = {}
+        self._limits: tuple[dict[str, int], ...] = ({}, {}, {})
+        """What limits had done by the last time they were shown."""
 
     def route(self, path: bytes) -> str:
         """The label value of a path."""
@@ -72,6 +75,21 @@ class Meter:
         row = self._writer.row(QUEUE, (model, pool))
         row.numbers[0] = requests
         self.mark(row)
+
+    def show_ledger(self, dropped: int) -> None:
+        row = self._writer.row(LEDGER, ())
+        row.numbers[0] = dropped
+        self.mark(row)
+
+    def show_limits(self, *counts: Mapping[str, int]) -> None:
+        """By rule: requests refused, shadowed, let pass. Rules beyond the bound of labels add up in one row."""
+        for slot, (now, shown) in enumerate(zip(counts, self._limits, strict=True)):
+            for rule, count in now.items():
+                if more := count - shown.get(rule, 0):
+                    shown[rule] = count
+                    row = self._writer.row(LIMITS, (rule,))
+                    row.numbers[slot] += more
+                    self.mark(row)
 
     def traffic(self, route: str, model: str, engine: str) -> Row:
         key = (route, model, engine)

@@ -89,6 +89,24 @@ class StoreContract:
         )  # fmt: skip
         assert set(store.rates()) == {after.rate}, "its rate is kept too"
 
+    @pytest.mark.parametrize("source", ["counted", "none"])
+    def test_a_request_whose_engine_told_nothing_is_settled_once(self, store: Store, source: str) -> None:
+        """It pays for the request and for time as well: its client had an answer until it left."""
+        left = msgspec.structs.replace(closed(1, tokens=(3, 0, 2, 0)), outcome="client_left", source=source)
+        store.ship(batch([left]))
+        (charge,) = all_of(store)
+        assert store.settle([settled(charge, Usage(10, 7, 4, 2), RECONCILED, BOOK)], BOOK) == 1
+        assert store.settle([settled(charge, Usage(99, 99), RECONCILED, BOOK)], BOOK) == 0
+        store.ship(batch([left]))
+        (after,) = all_of(store)
+        assert (after.outcome, after.source, after.cost) == ("client_left", RECONCILED, COST)
+
+    def test_a_request_that_no_engine_saw_is_not_settled(self, store: Store) -> None:
+        refused = msgspec.structs.replace(closed(1, tokens=(0, 0, 0, 0)), engine="", outcome="rejected", source="none")
+        store.ship(batch([refused]))
+        (charge,) = all_of(store)
+        assert store.settle([settled(charge, Usage(10, 7), RECONCILED, BOOK)], BOOK) == 0
+
     def test_a_late_end_completes_an_interrupted_request(self, store: Store) -> None:
         store.ship(batch([], still=[opened(1)], over=True))
         store.ship(batch([closed(1)]))

@@ -97,6 +97,15 @@ def test_a_log_settles_what_was_interrupted() -> None:
     assert worst(found.sums) == 0.0
 
 
+def test_a_log_settles_what_the_gateway_counted_itself() -> None:
+    counted = [msgspec.structs.replace(charge(number), source="counted") for number in (1, 2)]
+    nothing = msgspec.structs.replace(charge(3, tokens=(0, 0, 0, 0)), outcome="client_left", source="none")
+    found = against_log([*counted, nothing], [Line("req-1", 10, 8), Line("req-2", 10, 7, 4, 2), Line("req-3", 5, 0)])
+    assert [settles.request_id for settles, _ in found.settles] == ["req-1", "req-3"], "of req-2 the log says the same"
+    assert (found.differing, found.unsettled) == ([], 0)
+    assert found.sums == [Difference("m", "input", 20, 25), Difference("m", "output", 14, 15)]
+
+
 def test_requests_that_share_an_id_are_compared_and_never_settled() -> None:
     """Whose tokens a line tells cannot be known."""
     found = against_log([charge(1, "same"), charge(2, "same")], [Line("same", 15, 7), Line("same", 5, 7)])

@@ -7,7 +7,7 @@ import msgspec
 from penstock.core.record import TokenSource, Usage
 from penstock.policy.price.book import Book
 from penstock.policy.price.cost import MILLION, Cost, price_of
-from penstock.state.ledger.entries import INTERRUPTED, SERVED, Closed
+from penstock.state.ledger.entries import INTERRUPTED, SERVED, UNTOLD, Closed
 
 LARGEST = 2**53
 """No count is larger; an engine that reports more reports nonsense."""
@@ -93,9 +93,12 @@ def charge_of(entry: Closed, writer: str, book: Book) -> Charge:
 
 
 def settled(charge: Charge, usage: Usage, source: str, book: Book) -> Charge:
-    """An interrupted request whose tokens have become known, priced as if it had been closed then."""
+    """An untold request whose tokens have become known, priced as if it had been closed with them. An interrupted one
+    pays for its tokens alone: nobody knows how long it took."""
     usage = _bounded(usage)
-    cost = price_of(book, charge.model, charge.engine, usage, 0.0, charge.received_us / MILLION, served=False)
+    duration_s, received = charge.duration_us / MILLION, charge.received_us / MILLION
+    served = charge.outcome in SERVED
+    cost = price_of(book, charge.model, charge.engine, usage, duration_s, received, served=served)
     rate, engine_rate = rates_of(cost, book)
     return msgspec.structs.replace(
         charge,
@@ -123,6 +126,11 @@ def rates_of(cost: Cost, book: Book) -> tuple[str, str]:
 def unknown(charge: Charge) -> bool:
     """Whether it is an interrupted request whose tokens nobody has told yet."""
     return charge.outcome == INTERRUPTED and charge.source == TokenSource.NONE
+
+
+def untold(charge: Charge) -> bool:
+    """Whether an engine was asked and told the gateway no usage: its worker died, its client left, or it never does."""
+    return bool(charge.engine) and charge.source in UNTOLD
 
 
 def day_of(number: int) -> str:

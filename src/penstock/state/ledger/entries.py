@@ -11,7 +11,9 @@ import msgspec
 INTERRUPTED = "interrupted"
 """Outcome of a request whose worker died before it ended."""
 RECONCILED = "reconciled"
-"""Source of the tokens of an interrupted request that an engine's log settled."""
+"""Source of the tokens of a request that an engine's log settled."""
+UNTOLD = ("none", "counted")
+"""Sources of tokens that no engine reported; an engine's log may settle them."""
 SERVED = ("success", "client_left")
 """Outcomes that pay for the request and for engine time, on top of tokens."""
 

@@ -6,7 +6,7 @@ import msgspec
 
 from penstock.core.errors import ConfigError
 from penstock.core.record import Usage
-from penstock.state.ledger.charge import Charge, unknown
+from penstock.state.ledger.charge import Charge, unknown, untold
 from penstock.wire.dialects.read import read_load
 
 
@@ -55,7 +55,7 @@ class Compared(msgspec.Struct):
     sums: list[Difference] = []
     """Per model."""
     settles: list[tuple[Charge, Usage]] = []
-    """Interrupted requests that the log settles. Their tokens are in no ledger sum yet."""
+    """Requests whose tokens no engine had told, and that the log settles. Interrupted ones are in no sum yet."""
     differing: list[str] = []
     """Request ids whose tokens differ."""
     unbilled: list[str] = []
@@ -128,11 +128,12 @@ def against_log(charges: Iterable[Charge], lines: Iterable[Line]) -> Compared:
 
 def _compare(name: str, own: list[Charge], lines: list[Line], found: Compared, sums: dict[str, list[int]]) -> None:
     """One request id's charges and lines."""
-    interrupted = [charge for charge in own if unknown(charge)]
-    if interrupted and len(own) == len(lines) == 1:
+    settles = _settles(own, lines)
+    if settles:
         found.settles.append((own[0], lines[0].usage))
-        return
-    found.unsettled += len(interrupted)
+        if unknown(own[0]):
+            return
+    found.unsettled += sum(map(unknown, own))
     total = sums.setdefault(own[0].model, [0, 0, 0, 0])
     given, made = sum(charge.input for charge in own), sum(charge.output for charge in own)
     total[0] += given
@@ -141,8 +142,21 @@ def _compare(name: str, own: list[Charge], lines: list[Line], found: Compared, s
     if not lines:
         if given or made:
             found.unreported.append(name)
-    elif (given, made) != (sum(line.prompt_tokens for line in lines), sum(line.completion_tokens for line in lines)):
+    elif not settles and (given, made) != _counted(lines):
         found.differing.append(name)
+
+
+def _counted(lines: list[Line]) -> tuple[int, int]:
+    """Input and output tokens by the log."""
+    return sum(line.prompt_tokens for line in lines), sum(line.completion_tokens for line in lines)
+
+
+def _settles(own: list[Charge], lines: list[Line]) -> bool:
+    """Whether the log says of a request what its engine had not told."""
+    if not len(own) == len(lines) == 1 or not untold(own[0]):
+        return False
+    charge, line = own[0], lines[0]
+    return unknown(charge) or line.usage != Usage(charge.input, charge.output, charge.cached, charge.reasoning)
 
 
 def _add(sums: dict[str, list[int]], model: str, lines: Iterable[Line], at: int) -> None:

@@ -11,7 +11,7 @@ from penstock.core.record import TokenSource
 from penstock.policy.price.book import Book, EngineRate, Rate
 from penstock.policy.price.cost import MILLION
 from penstock.state.ledger.charge import COLUMNS, LATEST, Charge, day_of, text
-from penstock.state.ledger.entries import INTERRUPTED, SERVED, Opened
+from penstock.state.ledger.entries import INTERRUPTED, SERVED, UNTOLD, Opened
 from penstock.state.ledger.follow import Place
 from penstock.state.ledger.store import GROUPS, Batch, Rates, Span, Total, Usage
 
@@ -38,8 +38,9 @@ SCHEMA_VERSION = "CREATE TABLE IF NOT EXISTS ledger_schema (version BIGINT NOT N
 
 IS_SERVED = f"engine <> '' AND outcome IN ({', '.join(repr(outcome) for outcome in SERVED)})"
 IS_UNKNOWN = f"outcome = '{INTERRUPTED}' AND source = '{TokenSource.NONE}'"
+IS_UNTOLD = f"engine <> '' AND source IN ({', '.join(repr(source) for source in UNTOLD)})"
 SETTLED = ("source", "input", "cached", "output", "reasoning", "cost", "currency", "rate", "engine_rate", "version")
-"""Columns that may change once, when an interrupted request's tokens become known."""
+"""Columns that may change once, when the tokens of a request become known."""
 
 
 class Cursor(Protocol):
@@ -84,7 +85,7 @@ class Sql:
         )
         self._settle = (
             f"UPDATE ledger_charges SET {', '.join(f'{name} = {mark}' for name in SETTLED)} "
-            f"WHERE writer = {mark} AND number = {mark} AND {IS_UNKNOWN}"
+            f"WHERE writer = {mark} AND number = {mark} AND {IS_UNTOLD}"
         )
         self._open = (
             f"INSERT INTO ledger_opened ({', '.join(OPENED)}) VALUES ({', '.join([mark] * len(OPENED))}) "

@@ -110,7 +110,7 @@ class Store(Protocol):
         were found interrupted."""
 
     def settle(self, charges: Sequence[Charge], book: Book) -> int:
-        """Completes interrupted requests whose tokens were unknown; changes no other. Returns how many."""
+        """Completes requests whose tokens no engine had told; changes no other. Returns how many."""
 
     def totals(self, by: Sequence[str], span: Span) -> list[Total]:
         """Totals grouped by some of GROUPS, and always by currency."""
