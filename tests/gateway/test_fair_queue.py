@@ -1,9 +1,12 @@
 """Tenants in the queue: turns by tokens, one order for all models of the same engines, and what each is charged."""
 
+import asyncio
 import hashlib
 
 import pytest
 
+from penstock.core.clock import monotonic
+from penstock.core.load import Load
 from penstock.policy.fair import Served
 from tests.gateway.test_queue import Floor, answers, waiting
 from tests.gateway.world import SSE_HEAD, Client, Seen, Wire, World, chunked, post, response
@@ -190,3 +193,16 @@ async def test_backlog_is_counted_while_somebody_waits() -> None:
         await world.until(lambda: world.app.waiting.served["default", NAMES[0]].backlog_s > 0.05)
         await in_turn(world, floor, clients)
         assert ("default", NAMES[1]) not in world.app.waiting.served
+
+
+async def test_an_engine_that_others_keep_busy_has_no_room_and_requests_wait_for_it() -> None:
+    async with World() as world:
+        floor = Floor(world, 2)
+        world.app.fleet.take_loads({"engine1": Load(at=monotonic(), running=2.0)})
+        client = await send(world, 1)
+        await asyncio.sleep(0.05)
+        assert floor.order == []
+        world.app.fleet.take_loads({"engine1": Load(at=monotonic(), running=1.0)})
+        await world.until(floor.seen(1))
+        floor.let(1)
+        assert (await client.answer()).status == 200

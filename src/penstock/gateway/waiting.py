@@ -275,17 +275,18 @@ class Waiting:
 
     def _room(self, engines: Sequence[Endpoint]) -> int:
         """Requests that could start now; where an engine without a bound has come, one at a time."""
-        usable = self._fleet.usable(engines, monotonic())
+        now = monotonic()
+        usable = self._fleet.usable(engines, now)
         if not bounded(usable):
             return 1
-        in_flight = self._fleet.router.in_flight
-        return sum(max(0, engine.max_in_flight - in_flight(engine.name)) for engine in usable)
+        room = self._fleet.router.room
+        return sum([room(engine.name, now) for engine in usable])
 
     def _free(self, engines: Sequence[Endpoint]) -> list[str]:
         """Names of the engines with room."""
-        in_flight = self._fleet.router.in_flight
-        usable = self._fleet.usable(engines, monotonic())
-        return [each.name for each in usable if not each.max_in_flight or in_flight(each.name) < each.max_in_flight]
+        now, room = monotonic(), self._fleet.router.room
+        usable = self._fleet.usable(engines, now)
+        return [each.name for each in usable if not each.max_in_flight or room(each.name, now)]
 
 
 def bounded(engines: Sequence[Endpoint]) -> bool:

@@ -199,3 +199,23 @@ def test_a_lowered_weight_lowers_the_share() -> None:
         assert decision is not None
         router.begin(decision.engine, Ask("m"), 0.0)
     assert router.in_flight("b") == pytest.approx(20, abs=2)
+
+
+@PROPERTY
+@given(
+    bound=st.integers(1, 5),
+    others=st.sampled_from([0.0, 1.0, 2.5, 9.0]),
+    own=st.integers(0, 6),
+    now=st.floats(0, 20),
+)
+def test_room_is_how_many_begin_until_an_engine_is_left_out(bound: int, others: float, own: int, now: float) -> None:
+    router = Router(RouteSettings())
+    router.update([engine("a", max_in_flight=bound, load=reading(running=others))])
+    for _ in range(own):
+        router.begin("a", Ask("m"), now)
+    room = router.room("a", now)
+    for _ in range(room):
+        assert router.choose(Ask("m"), now, 0.0) is not None
+        router.begin("a", Ask("m"), now)
+    assert router.choose(Ask("m"), now, 0.0) is None
+    assert router.room("a", now) == router.room("gone", now) == 0

@@ -4,6 +4,7 @@ A state machine: no clock, no randomness of its own, one owner, no locks. Times 
 """
 
 from collections.abc import Collection, Sequence
+from math import ceil
 
 from penstock.policy.route.approximate import ApproximateIndex
 from penstock.policy.route.explain import account
@@ -151,6 +152,16 @@ class Router:
     def in_flight(self, engine: str) -> int:
         """Requests begun and not ended on `engine`, whether it is still in the view or not."""
         return self._roster.in_flight(engine)
+
+    def room(self, engine: str, now: float) -> int:
+        """Requests that may begin on `engine` until it is left out for having `max_in_flight`, those of others counted
+        as far as its reading is fresh. 0 for one that is not in the view, or has no such bound."""
+        roster = self._roster
+        if now >= roster.recheck:
+            roster.refresh(now)
+        slot = roster.slot_of.get(engine)
+        standing = roster.standings[slot] if slot is not None else None
+        return max(0, ceil(standing.facts.max_in_flight - standing.requests())) if standing is not None else 0
 
     def load(self, engine: str) -> float:
         """Effective load of `engine` in requests, as decisions see it; 0 for one that is not in the view."""
