@@ -77,12 +77,6 @@ def data_folder(environ: Mapping[str, str], home: Path) -> Path:
     return (Path(base) if base.startswith("/") else home / ".local" / "share") / "penstock"
 
 
-def money(nano: int) -> str:
-    """Nano-units as whole units, exactly."""
-    whole, rest = divmod(nano, 10**9)
-    return f"{whole}.{rest:09}".rstrip("0").rstrip(".")
-
-
 def _micro(option: str, text: str) -> int:
     if match := AGO.fullmatch(text):
         return round((wall() - int(match[1]) * SECONDS[match[2]]) * MICRO)

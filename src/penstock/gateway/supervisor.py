@@ -104,7 +104,7 @@ class Supervisor:
         self._reloading = asyncio.Lock()
         self._bannered = False
         self.platform = Platform("")
-        self.stores = Stores(config, lambda: self.platform.hands)
+        self.stores = self.platform.stores = Stores(config, lambda: self.platform.hands)
 
     async def run(self) -> None:
         check_files(self._config)
