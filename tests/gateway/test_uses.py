@@ -15,7 +15,7 @@ from penstock.core.limit import Level
 from penstock.core.tenant import Tenant
 from penstock.gateway.platform import Platform
 from penstock.gateway.stores import Stores
-from penstock.gateway.uses import GROUPS, Costs, limit_row
+from penstock.gateway.uses import GROUPS, KEEP_S, Costs, limit_row
 from penstock.policy.limit.broker import Use
 from penstock.policy.limit.bucket import bucket_of
 from penstock.state.ledger.store import Span, StoreAway, Total
@@ -93,6 +93,20 @@ async def test_every_group_is_named_in_its_rows(costs: Costs, by: str) -> None:
     assert all(set(GROUPS[by]) <= row.keys() for row in rows)
     assert sum(int(str(row["requests"])) for row in rows) == 2
     assert all(isinstance(row["cost"], str) for row in rows)
+    await costs.close()
+
+
+async def test_an_answer_serves_for_a_while(tmp_path: Path, costs: Costs) -> None:
+    before = await costs.totals("day", 1, NOW)
+    store = open_store("", tmp_path)
+    store.ship(batch([closed(9, received=NOW)], writer="another", book=BOOK))
+    store.close()
+    assert await costs.totals("day", 1, NOW + KEEP_S - 1) == before
+    (today,) = await costs.totals("org", 1, NOW)
+    assert today["requests"] == 2
+    for later in (NOW + KEEP_S, NOW - 5):  # the clock may be set back
+        (today,) = await costs.totals("day", 1, later)
+        assert today["requests"] == 2
     await costs.close()
 
 

@@ -47,7 +47,8 @@ def test_a_store_of_limits_that_is_away_is_said(client: TestClient, state: FakeS
 
 
 def test_costs_are_asked_by_group_and_days(client: TestClient, state: FakeState) -> None:
-    state.kept_costs = Costs([{"org": "acme", "currency": "USD", "cost": "0.000000001"}], "the disk is full")
+    row = {"org": "acme", "currency": "USD", "requests": 1, "cost": "0.000000001"}
+    state.kept_costs = Costs([row], "the disk is full")
     body = client.get("/admin/cost?by=org&days=7").json()
     assert body == {
         "enabled": True,
@@ -55,12 +56,21 @@ def test_costs_are_asked_by_group_and_days(client: TestClient, state: FakeState)
         "by": "org",
         "days": 7,
         "problem": "the disk is full",
-        "costs": [{"org": "acme", "currency": "USD", "cost": "0.000000001"}],
+        "total": 1,
+        "costs": [row],
     }
     client.get("/admin/cost")
     for by in COST_GROUPS:
         assert client.get(f"/admin/cost?by={by}&days=366").status_code == 200
     assert state.asked_costs == [("org", 7), ("day", 30), *((by, 366) for by in COST_GROUPS)]
+
+
+def test_the_dearest_come_first_and_days_stay_in_order(client: TestClient, state: FakeState) -> None:
+    costs = [("0.9", 1), ("10", 1), ("0.000000001", 1), ("0", 1), ("0", 7)]
+    state.kept_costs = Costs([{"name": n, "cost": c, "requests": r} for n, (c, r) in enumerate(costs)], "")
+    body = client.get("/admin/cost?by=key&limit=4").json()
+    assert ([row["name"] for row in body["costs"]], body["total"]) == ([1, 0, 2, 4], 5)
+    assert [row["name"] for row in client.get("/admin/cost?by=day&limit=4").json()["costs"]] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

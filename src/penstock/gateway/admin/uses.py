@@ -3,6 +3,8 @@
 What is switched off is an empty list, with how to switch it on.
 """
 
+from decimal import Decimal
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -48,16 +50,18 @@ class Uses:
         return answer({**ON, "store": store, "total": len(rows), "limits": rows[:most]})
 
     async def cost(self, request: Request) -> Response:
-        """Totals of the last `?days=`, by `?by=`."""
+        """Totals of the last `?days=`, by `?by=`: days in their order, else the dearest first, `?limit=` of them."""
         days = parse_number(request, "days", DEFAULT_DAYS, MOST_DAYS)
         by = request.query_params.get("by", COST_GROUPS[0])
         if by not in COST_GROUPS:
             raise BadRequest(f"by must be one of {', '.join(COST_GROUPS)}, not {by!r:.80}", param="by")
+        most = parse_limit(request)
         found = await self._state.costs(by, days)
         asked: Row = {"by": by, "days": days}
         if found is None:
-            return answer({**off(NO_LEDGER), **asked, "problem": "", "costs": []})
-        return answer({**ON, **asked, "problem": found.problem, "costs": found.rows})
+            return answer({**off(NO_LEDGER), **asked, "problem": "", "total": 0, "costs": []})
+        rows = found.rows if by == "day" else sorted(found.rows, key=dearest)[:most]
+        return answer({**ON, **asked, "problem": found.problem, "total": len(found.rows), "costs": rows})
 
     async def fairness(self, request: Request) -> Response:
         """What each tenant waited and got."""
@@ -65,6 +69,11 @@ class Uses:
         if found is None:
             return answer({**off(NO_FAIRNESS), "window_s": None, "index": None, "tenants": []})
         return answer({**ON, "window_s": found.window_s, "index": found.index, "tenants": found.rows})
+
+
+def dearest(row: Row) -> tuple[Decimal, int]:
+    """Orders costs: the highest first, then who asked most."""
+    return -Decimal(str(row["cost"])), -int(str(row["requests"]))
 
 
 ON: Row = {"enabled": True, "how": None}
