@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import uvicorn
@@ -21,8 +23,9 @@ from starlette.types import ASGIApp
 from penstock.core.clock import monotonic
 from penstock.gateway.admin.app import create_admin
 from penstock.gateway.admin.settings import AdminSettings
-from penstock.gateway.admin.state import Buckets, Totals
+from penstock.gateway.admin.state import Buckets, Costs, Fairness, Limits, Totals
 from penstock.gateway.admin.timeline import Timeline
+from tests.console.tenancy import Tenancy, demo_costs, demo_fairness, demo_limits
 
 HISTORY_S = 300
 TTFT = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.4, 0.5, 1.0, 2.0)
@@ -55,6 +58,10 @@ class DemoState:
         self.judgements: list[dict[str, object]] = []
         self.records = demo_records(time.time())
         self.asked: list[str] = []
+        self.tenants = False
+        self.kept_limits: Limits | None = None
+        self.kept_costs: Callable[[str, int], Costs] | None = None
+        self.kept_fairness: Fairness | None = None
         self._start = monotonic()
         self._history = demo_totals()
 
@@ -122,6 +129,17 @@ class DemoState:
             for row in rows
         ]
 
+    def limits(self) -> Limits | None:
+        self.asked.append("limits")
+        return self.kept_limits
+
+    async def costs(self, by: str, days: int) -> Costs | None:
+        self.asked.append(f"costs by {by}")
+        return None if self.kept_costs is None else self.kept_costs(by, days)
+
+    async def fairness(self) -> Fairness | None:
+        return self.kept_fairness
+
     def totals(self) -> Totals:
         if self.quiet:
             return demo_totals()[0]
@@ -131,7 +149,7 @@ class DemoState:
     def about(self) -> dict[str, object]:
         return {
             "version": "0.1.0", "api": self.api, "models": ["SmolLM2-135M-Instruct", "Qwen3-8B", "Qwen3-8B-sql"],
-            "workers": 2, "uptime_s": 11_530.0, "open": self.open,
+            "workers": 2, "uptime_s": 11_530.0, "open": self.open, "tenants": self.tenants,
         }  # fmt: skip
 
 
@@ -305,8 +323,8 @@ type_of_serve = Callable[..., AbstractContextManager[str]]
 @pytest.fixture
 def serve(state: DemoState, api_url: str) -> type_of_serve:
     @contextmanager
-    def _serve(token: str = "") -> Iterator[str]:
-        app = create_admin(state, AdminSettings(api=api_url, token=token), state.timeline())
+    def _serve(token: str = "", **more: Any) -> Iterator[str]:
+        app = create_admin(state, AdminSettings(api=api_url, token=token), state.timeline(), **more)
         with serving(app) as url:
             yield url
 
@@ -317,6 +335,26 @@ def serve(state: DemoState, api_url: str) -> type_of_serve:
 def console(serve: type_of_serve) -> Iterator[str]:
     with serve() as url:
         yield url
+
+
+class Furnished(NamedTuple):
+    """A served console with tenants in it."""
+
+    url: str
+    tenancy: Tenancy
+
+
+@pytest.fixture
+def tenants(serve: type_of_serve, state: DemoState, tmp_path: Path) -> Iterator[Furnished]:
+    """Ask for it before `visit`, so that pages close before the server does."""
+    tenancy = Tenancy(tmp_path)
+    state.tenants = True
+    with serve(**tenancy.parts()) as url:
+        tenancy.fill(url)
+        state.kept_limits = demo_limits(tenancy.ids)
+        state.kept_costs = demo_costs(tenancy.ids)
+        state.kept_fairness = demo_fairness()
+        yield Furnished(f"{url}/#tenants", tenancy)
 
 
 type_of_visit = Callable[..., Page]

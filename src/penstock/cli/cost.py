@@ -11,14 +11,14 @@ from rich.table import Table
 
 from penstock.cli.cost_export import export
 from penstock.cli.cost_reconcile import reconcile
-from penstock.cli.ledger import ledger_option, money, opened, span_of, span_options
+from penstock.cli.ledger import ledger_option, opened, span_of, span_options
 from penstock.cli.options import json_option
+from penstock.state.ledger.rows import COUNTS, FLAWS, money, total_row
 from penstock.state.ledger.store import GROUPS, Total
 
 TENANT = ("org", "team", "key")
 WIDTH = 160
 """Of a table that goes into a file or a pipe."""
-COUNTS = ("requests", "input", "cached", "output", "reasoning")
 
 
 @click.group("cost", invoke_without_command=True)
@@ -56,7 +56,7 @@ def command(
     with opened(url) as store:
         totals = store.totals(by, span_of(since, until))
     if as_json:
-        click.echo(json.dumps([row(by, total) for total in totals], indent=2))
+        click.echo(json.dumps([total_row(by, total) for total in totals], indent=2))
     elif as_csv:
         _csv(by, totals)
     else:
@@ -67,15 +67,9 @@ command.add_command(export)
 command.add_command(reconcile)
 
 
-def row(by: tuple[str, ...], total: Total) -> dict[str, str | int]:
-    """A total for programs. `cost` is text: a float would round it."""
-    counts = {name: getattr(total, name) for name in (*COUNTS, "unpriced", "unknown", "counted")}
-    return {**dict(zip(by, total.group, strict=True)), "currency": total.currency, **counts, "cost": money(total.cost)}
-
-
 def _csv(by: tuple[str, ...], totals: Iterable[Total]) -> None:
-    rows = [row(by, total) for total in totals]
-    header = [*by, "currency", *COUNTS, "unpriced", "unknown", "counted", "cost"]
+    rows = [total_row(by, total) for total in totals]
+    header = [*by, "currency", *COUNTS, *FLAWS, "cost"]
     writer = csv.DictWriter(sys.stdout, header, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

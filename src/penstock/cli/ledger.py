@@ -71,12 +71,6 @@ def opened(url: str) -> Iterator[Store]:
         store.close()
 
 
-def money(nano: int) -> str:
-    """Nano-units as whole units, exactly."""
-    whole, rest = divmod(nano, 10**9)
-    return f"{whole}.{rest:09}".rstrip("0").rstrip(".")
-
-
 def _micro(option: str, text: str) -> int:
     if match := AGO.fullmatch(text):
         return round((wall() - int(match[1]) * SECONDS[match[2]]) * MICRO)

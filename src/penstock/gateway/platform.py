@@ -9,14 +9,15 @@ import httpx
 import msgspec
 
 import penstock
-from penstock.core.clock import monotonic
+from penstock.core.clock import monotonic, wall
 from penstock.core.errors import BadRequest, NotFound
 from penstock.core.load import Load
 from penstock.engines.lora import AdapterError, AdapterNotFound, Adapters
-from penstock.gateway.admin.state import Buckets, Row, Totals
+from penstock.gateway.admin.state import Buckets, Costs, Fairness, Limits, Row, Totals
 from penstock.gateway.crew import Hand
 from penstock.gateway.fleet import Group, Member
 from penstock.gateway.stores import Stores
+from penstock.gateway.uses import limit_row
 from penstock.telemetry import buckets, series
 from penstock.telemetry.catalogue import MISSING, PLATFORM, PROCESS, REQUESTS, SHEETS, SIGNALS, TRAFFIC
 from penstock.telemetry.exposition import render
@@ -40,6 +41,7 @@ class Platform:
         self.groups: list[Group] = []
         """Entries of the config in force, in its order."""
         self.stores: Stores | None = None
+        """Of limits, costs and tenants."""
         self.worker_restarts = self.reloads = self.reload_failures = 0
         self._gone = series.Totals()
         self._started = monotonic()
@@ -167,6 +169,19 @@ class Platform:
     async def live(self) -> Sequence[Row]:
         return [row for hand in list(self.hands) if hand.up for row in await hand.ask("live")]
 
+    def limits(self) -> Limits | None:
+        keeper = self.stores.keeper if self.stores is not None else None
+        return None if keeper is None else Limits([limit_row(use) for use in keeper.uses()], keeper.problem)
+
+    async def costs(self, by: str, days: int) -> Costs | None:
+        stores = self.stores
+        if stores is None or stores.costs is None or stores.shipper is None:
+            return None
+        return Costs(await stores.costs.totals(by, days, wall()), stores.shipper.shipping.problem)
+
+    async def fairness(self) -> Fairness | None:
+        return None
+
     def totals(self) -> Totals:
         requests = errors = events = read = written = 0.0
         ttft = [0.0] * (len(buckets.FIRST_TOKEN) + 1)
@@ -203,6 +218,7 @@ class Platform:
             "workers": sum(hand.up and not hand.draining for hand in self.hands),
             "uptime_s": monotonic() - self._started,
             "open": self.open,
+            "tenants": self.stores is not None and self.stores.tenants is not None,
         }
 
 

@@ -14,6 +14,7 @@ from penstock.core.errors import ConfigError
 from penstock.core.tasks import Tasks
 from penstock.gateway.control import Identity, ProviderKeys, Start
 from penstock.gateway.crew import Hand
+from penstock.gateway.uses import Costs
 from penstock.policy.identity.directory import Directory
 from penstock.policy.identity.resolve import Changes, Snapshot, changes
 from penstock.policy.limit.broker import Broker
@@ -61,6 +62,7 @@ class Stores:
         """Organisations, teams and keys; None when they are not used."""
         self.shipper: Shipper | None = None
         self.audit: AuditLog | None = None
+        self.costs: Costs | None = None
         self.keeper: Keeper | None = None
         """Of limits; None when nobody can have one."""
         directory = Directory() if config.auth.tenants else None
@@ -111,6 +113,7 @@ class Stores:
             store = store_of(config.state.url, self.folder)
             prices = config.ledger.prices
             self.shipper = Shipper(self.folder, lambda: store, lambda: load_book(prices), sync_s=config.ledger.sync)
+            self.costs = Costs(store_of(config.state.url, self.folder))
             self._tasks.spawn(self.shipper.run())
 
     def start(self, config: Config, endpoints: tuple[Endpoint, ...]) -> Start:
@@ -170,6 +173,8 @@ class Stores:
         await self._tasks.cancel()
         if self.keeper is not None:
             await self.keeper.close()
+        if self.costs is not None:
+            await self.costs.close()
         if self.shipper is not None:
             await self.shipper.finish(CLOSE_S)
             self.shipper.close()

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from penstock.gateway.admin.app import create_admin
 from penstock.gateway.admin.settings import AdminSettings
-from penstock.gateway.admin.state import Buckets, Totals
+from penstock.gateway.admin.state import Buckets, Costs, Fairness, Limits, Totals
 
 
 class FakeState:
@@ -17,7 +17,11 @@ class FakeState:
     def __init__(self) -> None:
         self.reasons: list[str] = []
         self.broken: Exception | None = None
-        self.limits: list[int] = []
+        self.asked_limits: list[int] = []
+        self.kept_limits: Limits | None = None
+        self.kept_costs: Costs | None = None
+        self.kept_fairness: Fairness | None = None
+        self.asked_costs: list[tuple[str, int]] = []
         self.seconds = 0
 
     def _check(self) -> None:
@@ -38,7 +42,7 @@ class FakeState:
 
     async def requests(self, limit: int) -> list[dict[str, object]]:
         self._check()
-        self.limits.append(limit)
+        self.asked_limits.append(limit)
         return [{"id": f"r{index}", "ttft_s": float("nan")} for index in range(min(limit, 3))]
 
     async def why(self, request_id: str) -> dict[str, object] | None:
@@ -52,6 +56,19 @@ class FakeState:
     async def live(self) -> list[dict[str, object]]:
         self._check()
         return [{"id": "r9", "age_s": 1.5}]
+
+    def limits(self) -> Limits | None:
+        self._check()
+        return self.kept_limits
+
+    async def costs(self, by: str, days: int) -> Costs | None:
+        self._check()
+        self.asked_costs.append((by, days))
+        return self.kept_costs
+
+    async def fairness(self) -> Fairness | None:
+        self._check()
+        return self.kept_fairness
 
     def totals(self) -> Totals:
         self._check()

@@ -17,6 +17,9 @@ READS = [
     "/admin/why/r0",
     "/admin/health",
     "/admin/timeline",
+    "/admin/limits",
+    "/admin/cost",
+    "/admin/fairness",
 ]
 
 
@@ -78,7 +81,7 @@ def test_ready_says_why_not(client, state):
 def test_requests_passes_the_limit_and_writes_nan_as_null(client, state):
     assert client.get("/admin/requests").json()["requests"][0] == {"id": "r0", "ttft_s": None}
     assert len(client.get("/admin/requests?limit=2").json()["requests"]) == 2
-    assert state.limits == [50, 2]
+    assert state.asked_limits == [50, 2]
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "1001", "abc", "", "1.5", "1e2", "٣", "9" * 40])

@@ -141,7 +141,9 @@ class StoreContract:
                 over=True,
             )
         )
-        assert store.totals((), Span()) == [Total((), "USD", 5, 31, 12, 21, 6, 3 * COST - 100, 1, 1, 0)]
+        assert store.totals((), Span()) == [
+            Total((), "USD", 5, 31, 12, 21, 6, 3 * COST - 100, 1, 1, 0, int(day * 20_001 * 1e6))
+        ]
         rows = {(*row.group, row.currency): row for row in store.totals(("day", "engine"), Span())}
         assert rows["2024-10-04", "e0", "USD"].cost == COST
         assert rows["2024-10-04", "e1", "USD"].cost == COST

@@ -22,6 +22,7 @@ from penstock.gateway.admin.routes import Reads
 from penstock.gateway.admin.settings import AdminSettings
 from penstock.gateway.admin.state import AdminState
 from penstock.gateway.admin.timeline import Timeline
+from penstock.gateway.admin.uses import Uses
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def create_admin(
         routes=[
             *Console().routes(),
             *Reads(state, timeline).routes(),
+            *Uses(state).routes(),
             *Adapters(state).routes(),
             Route(PATH, relay.__call__, methods=["POST"]),
             *more,

@@ -66,7 +66,7 @@ class Reads:
 
     async def requests(self, request: Request) -> Response:
         """The last Records, newest first."""
-        limit = parse_limit(request.query_params.getlist("limit"))
+        limit = parse_limit(request)
         return answer({"requests": await self._state.requests(limit)})
 
     async def why(self, request: Request) -> Response:
@@ -97,11 +97,17 @@ class Reads:
         return answer({"now": replace(now, t=now.t + shift), "points": points})
 
 
-def parse_limit(values: list[str]) -> int:
-    """`?limit=`; BadRequest names the field and the value."""
+def parse_limit(request: Request) -> int:
+    """`?limit=`: how many rows are asked for."""
+    return parse_number(request, "limit", DEFAULT_LIMIT, MAX_LIMIT)
+
+
+def parse_number(request: Request, name: str, default: int, most: int) -> int:
+    """`?name=`, from 1 to `most`; BadRequest names the field and the value."""
+    values = request.query_params.getlist(name)
     if not values:
-        return DEFAULT_LIMIT
+        return default
     text = values[-1]
-    if text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_LIMIT:
+    if text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most:
         return int(text)
-    raise BadRequest(f"limit must be a whole number from 1 to {MAX_LIMIT}, not {text!r}", param="limit")
+    raise BadRequest(f"{name} must be a whole number from 1 to {most}, not {text!r}", param=name)

@@ -41,6 +41,43 @@ class Totals:
     itl: Buckets
 
 
+COST_GROUPS = ("day", "org", "team", "key", "model")
+"""What costs can be asked by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far limits are used."""
+
+    rows: Sequence[Row]
+    """rule, level, subject, own (not of the config), measure, model, window_s, span, limit, used (by all replicas, as
+    the store last said), held (here, and not spent), part (used of limit). Amounts of `spend` are money as text."""
+    problem: str
+    """Why the store of counts cannot say now; empty while it answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What was used and what it cost."""
+
+    rows: Sequence[Row]
+    """What was asked by (a team with its organisation, a key with both), currency, requests, input, cached, output,
+    reasoning, cost (money as text), unpriced, unknown, counted (requests), last (when the last one was received)."""
+    problem: str
+    """Why the newest requests are missing; empty when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fairness:
+    """How engines were shared over the last `window_s` seconds."""
+
+    window_s: float
+    index: float | None
+    """Jain's index over the tenants that waited; None when fewer than two did."""
+    rows: Sequence[Row]
+    """tenant, weight, waiting (requests), wait_p50_s, wait_p95_s, share (of all service, 0 to 1)."""
+
+
 class AdminState(Protocol):
     """The fleet as the admin listener sees it.
 
@@ -95,11 +132,20 @@ class AdminState(Protocol):
         `first_byte` says whether the client has had one.
         """
 
+    def limits(self) -> Limits | None:
+        """The counts of limits that were lately in use; None when nobody can have a limit."""
+
+    async def costs(self, by: str, days: int) -> Costs | None:
+        """Totals of the last `days` days, by one of COST_GROUPS; None without a ledger. Raises Unavailable."""
+
+    async def fairness(self) -> Fairness | None:
+        """How tenants that queue share the engines; None when they do not queue."""
+
     def totals(self) -> Totals:
         """Counters for the timeline; called once a second, so it must be cheap."""
 
     def about(self) -> Row:
-        """version, api (base address), models (names), workers, uptime_s, open.
+        """version, api (base address), models (names), workers, uptime_s, open, tenants.
 
-        `open` is true when the API takes requests without a key.
+        `open` is true when the API takes requests without a key, `tenants` when organisations, teams and keys are kept.
         """

@@ -198,7 +198,7 @@ def _team(request: Request) -> tuple[str, str]:
 
 
 def _page(request: Request) -> tuple[int, str]:
-    return parse_limit(request.query_params.getlist("limit")), request.query_params.get("after", "")
+    return parse_limit(request), request.query_params.get("after", "")
 
 
 def _listed(noun: str, rows: list[Row], limit: int, by: str) -> Response:

@@ -2,6 +2,7 @@
 
 const TOKEN = "penstock.token";
 const TIMEOUT_MS = 5000;
+const ADMIN_TIMEOUT_MS = 15_000;
 
 export class ApiError extends Error {
   constructor(status, code, message) {
@@ -24,10 +25,21 @@ export function keepToken(value) {
 }
 
 /** JSON of a read route; `also` names a status besides 200 that carries an answer. */
-export async function read(path, also = 200) {
+export async function read(path, also = 200, timeoutMs = TIMEOUT_MS) {
   const headers = token() ? { authorization: `Bearer ${token()}` } : {};
-  const answer = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+  const answer = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(timeoutMs) });
   if (answer.status !== 200 && answer.status !== also) throw await refused(answer);
+  return answer.json();
+}
+
+/** A route that asks for an administrator, who shows `credential`. */
+export async function ask(method, path, body, credential) {
+  const headers = { authorization: `Bearer ${credential}` };
+  if (body !== undefined) headers["content-type"] = "application/json";
+  const answer = await fetch(path, {
+    method, headers, cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body), signal: AbortSignal.timeout(ADMIN_TIMEOUT_MS),
+  });
+  if (!answer.ok) throw await refused(answer);
   return answer.json();
 }
 

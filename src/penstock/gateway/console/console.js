@@ -1,16 +1,20 @@
 // The console: wires the parts to the routes they show.
 
 import { keepToken, read, token } from "./api.js";
+import { copier } from "./copy.js";
 import { byId, icon, setText } from "./dom.js";
 import { engines } from "./engines.js";
 import { Playground } from "./playground.js";
 import { Poll } from "./poll.js";
 import { live, recent } from "./requests.js";
+import { Tenants } from "./tenants.js";
 import { tiles } from "./tiles.js";
 import { themeSwitch } from "./theme.js";
+import { Views } from "./views.js";
 
 const turnTheme = themeSwitch(byId("theme"));
 const playground = new Playground(lock);
+const tenants = new Tenants();
 const show = {
   tiles: tiles(byId("tiles")),
   engines: engines(byId("engines")),
@@ -21,6 +25,10 @@ const show = {
 const failing = new Map();
 let locked = false;
 
+const slow = {
+  days: poll("cost by day", 60_000, () => tenants.readDays(), "tenants"),
+  costs: poll("costs", 60_000, () => tenants.readCosts(), "tenants"),
+};
 const polls = [
   poll("timeline", 1000, async () => show.tiles(await read("/admin/timeline"))),
   poll("live", 1000, async () => show.live((await read("/admin/live")).requests)),
@@ -32,11 +40,23 @@ const polls = [
   }),
   poll("ready", 2000, async () => showReady(await read("/readyz", 503))),
   poll("about", 10_000, async () => showAbout(await read("/admin/about"))),
+  poll("limits", 2000, () => tenants.readLimits(), "tenants"),
+  poll("fairness", 2000, () => tenants.readFairness(), "tenants"),
+  poll("last uses", 60_000, () => tenants.readUses(), "tenants"),
+  ...Object.values(slow),
 ];
+const views = new Views((name) => {
+  if (name === "tenants") tenants.load();
+  for (const each of polls) each.now();
+});
 for (const each of polls) each.now();
 
-function poll(name, everyMs, ask) {
-  return new Poll(async () => { if (!locked) await ask(); }, everyMs, (error) => {
+for (const control of [tenants.cost.days, tenants.cost.by]) control.addEventListener("change", () => slow.costs.now());
+tenants.cost.days.addEventListener("change", () => slow.days.now());
+
+/** Asks while the page is open; with a `view`, while that is shown. */
+function poll(name, everyMs, ask, view = null) {
+  return new Poll(async () => { if (!locked && (view === null || view === views.shown)) await ask(); }, everyMs, (error) => {
     if (error?.locked) { lock(); return; }
     if (error) failing.set(name, error);
     else failing.delete(name);
@@ -92,20 +112,10 @@ function showAbout(about) {
   setText(byId("address"), `${about.api}/v1`);
   byId("copy").disabled = false;
   playground.offer(about);
+  tenants.offer(about);
 }
 
-byId("copy").addEventListener("click", async (event) => {
-  const button = event.currentTarget;
-  try {
-    await navigator.clipboard.writeText(byId("address").textContent);
-    button.textContent = "Copied";
-  } catch {
-    // No clipboard without a secure origin: the text is selected for the reader to copy.
-    document.getSelection().selectAllChildren(byId("address"));
-    button.textContent = "Selected";
-  }
-  setTimeout(() => { button.textContent = "Copy"; }, 1500);
-});
+copier(byId("copy"), () => byId("address"));
 
 function lock() {
   if (locked) return;
@@ -132,7 +142,9 @@ byId("help").addEventListener("click", () => byId("shortcuts").showModal());
 
 const SHORTCUTS = {
   "?": () => byId("shortcuts").showModal(),
-  "/": () => byId("prompt").focus(),
+  "/": () => { views.go("fleet"); byId("prompt").focus(); },
+  1: () => views.go("fleet"),
+  2: () => views.go("tenants"),
   p: () => byId("problems").click(),
   t: turnTheme,
 };

@@ -38,6 +38,16 @@ export function span(value) {
   return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
 }
 
+/** Money as a number or as exact text: two digits behind the point, and more where there is little. */
+export function money(value) {
+  const number = Number(value);
+  if (!Number.isFinite(number)) return DASH;
+  const digits = number !== 0 && Math.abs(number) < 1 ? { minimumSignificantDigits: 2, maximumSignificantDigits: 3 } : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
+  return number.toLocaleString("en", digits);
+}
+
+export const exact = (text, currency) => `${text} ${currency}`;
+
 export function bytes(value) {
   if (!known(value)) return DASH;
   if (value < 1024) return `${value} B`;
@@ -46,6 +56,11 @@ export function bytes(value) {
 }
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+
+/** A day in UTC, 2026-07-01, in few letters. */
+export const day = (text) => DAY.format(Date.parse(text));
 
 export const clock = (epoch) => (known(epoch) ? CLOCK.format(epoch * 1000) : DASH);
 export const date = (epoch) => (known(epoch) ? new Date(epoch * 1000).toISOString() : DASH);

@@ -6,7 +6,7 @@ from math import isfinite
 import msgspec
 
 from penstock.core.errors import ConfigError
-from penstock.core.limit import Level, Rule, Span
+from penstock.core.limit import Level, Measure, Rule, Span
 from penstock.core.tenant import Principal, Tenant
 
 MOST = 2**53 - 1
@@ -28,6 +28,20 @@ class Bucket(msgspec.Struct, frozen=True, array_like=True):
     def held(self) -> bool:
         """Whether it counts what runs, and not what was used."""
         return not self.window_us and self.span is None
+
+
+class Meaning(msgspec.Struct, frozen=True):
+    """What the id of a bucket says, for people."""
+
+    own: bool
+    """Of a rule of the subject's own, and not of the config."""
+    level: Level
+    subject: tuple[str, ...]
+    """Nothing, an organisation, an organisation and a team, or a key."""
+    rule: str
+    measure: Measure
+    model: str
+    """Empty: of all models that the rule is for."""
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -89,6 +103,14 @@ def bucket_of(source: str, rule: Rule, tenant: Tenant, model: str) -> Bucket:
     models = (model,) if rule.each_model else ()
     parts = (source, rule.level.value, *subject, rule.name, rule.measure.value, span, *models)
     return Bucket("/".join(map(_plain, parts)), rule.limit, window_us, rule.span)
+
+
+def meaning_of(bucket: Bucket) -> Meaning:
+    """The inverse of `bucket_of`, as far as an id tells."""
+    source, level, *rest = (part.replace("%2F", "/").replace("%25", "%") for part in bucket.id.split("/"))
+    names = {Level.ALL: 0, Level.ORG: 1, Level.TEAM: 2, Level.KEY: 1}[Level(level)]
+    rule, measure, _, *model = rest[names:]
+    return Meaning(source == "own", Level(level), tuple(rest[:names]), rule, Measure(measure), "".join(model))
 
 
 def _plain(part: str) -> str:

@@ -165,7 +165,7 @@ class Sql:
             f"SELECT {listed}, count(*), sum(input), sum(cached), sum(output), sum(reasoning), sum(cost), "
             "sum(CASE WHEN rate = '' AND engine_rate = '' AND input + output > 0 THEN 1 ELSE 0 END), "
             f"sum(CASE WHEN {IS_UNKNOWN} THEN 1 ELSE 0 END), "
-            f"sum(CASE WHEN source = '{TokenSource.COUNTED}' THEN 1 ELSE 0 END) "
+            f"sum(CASE WHEN source = '{TokenSource.COUNTED}' THEN 1 ELSE 0 END), max(received_us) "
             f"FROM ledger_charges WHERE {self._within()} GROUP BY {ordinals} ORDER BY {ordinals}",
             (span.since, span.until),
         ).fetchall()

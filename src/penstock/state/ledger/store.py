@@ -55,6 +55,8 @@ class Total(msgspec.Struct, frozen=True):
     """Interrupted requests whose tokens are unknown, and in no sum."""
     counted: int
     """Requests whose engine told no usage: their output tokens are counted stream events."""
+    last_us: int
+    """When the last of them was received; microseconds since the epoch."""
 
 
 class Span(msgspec.Struct, frozen=True):
