@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 TESTS  ?=
 LOCK   := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run test check bench bench-routing bars test-real lock docs clean
+.PHONY: help run test check bench bench-routing prove-limits bars test-real lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ bench: $(VENV)/.dev ## Measure the gateway against its peers; writes results/gat
 bench-routing: $(VENV)/.dev ## Measure routing on real engines against other routers; writes results/routing
 	@$(BIN)/python -m benchmarks.routing install
 	@$(BIN)/python -m benchmarks.routing run
+
+prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writes results/limits
+	@$(BIN)/python -m benchmarks.limits run
 
 bars: $(VENV)/.dev ## Print every bar that results/ holds
 	@$(BIN)/python -m benchmarks.bars

@@ -34,6 +34,7 @@ from benchmarks.bars import Bar
 from benchmarks.gateway.gateways import ROOT, NotStarted
 from benchmarks.gateway.stats import median, percentile
 from benchmarks.limits.platform import Platform, up
+from benchmarks.limits.proof import Proof
 from benchmarks.limits.tenants import Load, Tenant, always, at_times, poisson
 from penstock.policy.fair import Prices, jain
 
@@ -247,6 +248,14 @@ def bars(found: dict[str, Any]) -> list[Bar]:
         ),
         Bar("noisy_throughput_over_no_queue", median(found["throughput"]), 0.97, "ratio", "higher"),
     ]  # fmt: skip
+
+
+def prove(*, quick: bool = False) -> Proof:
+    """Raises NotStarted."""
+    plan = QUICK if quick else Plan()
+    raw = run(plan)
+    found = figures(raw)
+    return Proof(bars(found), {"plan": asdict(plan), **found}, asdict(raw))
 
 
 def main() -> int:

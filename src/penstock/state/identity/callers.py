@@ -35,18 +35,9 @@ class Callers:
         """
         if self.open:
             return ANYBODY
-        if authorization is not None:
-            known = self._right.get(authorization)
-            if known is not None:
-                return known
-            scheme, _, credential = authorization.partition(b" ")
-            if scheme.lower() != b"bearer":
-                raise Unauthenticated("Send the API key as `Authorization: Bearer KEY`.")
-            credential = credential.strip()
-        else:
-            credential = api_key or b""
-        if not credential:
-            raise Unauthenticated("No API key was sent; send `Authorization: Bearer KEY`.")
+        if authorization is not None and (known := self._right.get(authorization)) is not None:
+            return known
+        credential = _credential(authorization, api_key)
         if self._plain:
             found = self._plain.get(sha256(credential).digest())
             if found is not None:
@@ -58,3 +49,16 @@ class Callers:
         if self.tokens is not None and credential.startswith(b"eyJ"):
             return self.tokens.authenticate(credential, now)
         raise Unauthenticated(UNKNOWN_KEY)
+
+
+def _credential(authorization: bytes | None, api_key: bytes | None) -> bytes:
+    """What was shown. Raises Unauthenticated when nothing was."""
+    credential = api_key or b""
+    if authorization is not None:
+        scheme, _, credential = authorization.partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise Unauthenticated("Send the API key as `Authorization: Bearer KEY`.")
+    credential = credential.strip()
+    if not credential:
+        raise Unauthenticated("No API key was sent; send `Authorization: Bearer KEY`.")
+    return credential
