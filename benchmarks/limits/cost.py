@@ -1,10 +1,8 @@
 """What tenants cost the data path: CPU per request with everything on that is kept for them, against nginx."""
 
-from typing import Any
-
 from benchmarks.bars import Bar
+from benchmarks.gateway.figures import ratio
 from benchmarks.gateway.session import run
-from benchmarks.gateway.stats import median
 from benchmarks.limits.proof import Proof
 
 PLAIN, ROW, PEER = "penstock", "penstock-tenants", "nginx"
@@ -13,7 +11,7 @@ PLAIN, ROW, PEER = "penstock", "penstock-tenants", "nginx"
 def prove(*, quick: bool = False) -> Proof:
     """Rounds of `benchmarks.gateway` with the row `penstock-tenants`."""
     raw = run(quick=quick, only=(PLAIN, ROW, PEER), rounds=1 if quick else 5)
-    unary, chunk = ratio(raw, ROW, PEER, "unary_us"), ratio(raw, ROW, PLAIN, "chunk_us")
+    unary, chunk = ratio(raw["rounds"], ROW, PEER, "unary_us"), ratio(raw["rounds"], ROW, PLAIN, "chunk_us")
     why = raw["absent"].get(ROW, "") or raw["absent"].get(PEER, "")
     return Proof(
         [
@@ -22,20 +20,8 @@ def prove(*, quick: bool = False) -> Proof:
         ],
         {
             "unary_vs_nginx": unary,
-            "unary_over_without": ratio(raw, ROW, PLAIN, "unary_us"),
+            "unary_over_without": ratio(raw["rounds"], ROW, PLAIN, "unary_us"),
             "chunk_over_without": chunk,
         },
         {"rounds": raw["rounds"], "versions": raw["versions"]},
     )
-
-
-def ratio(raw: dict[str, Any], name: str, other: str, figure: str) -> float | None:
-    """Median over the rounds of one gateway's figure by another's."""
-    rows: dict[str, dict[int, float]] = {}
-    for row in raw["rounds"]:
-        if row.get(figure):
-            rows.setdefault(row["gateway"], {})[row["round"]] = row[figure]
-    found = [
-        value / rows[other][number] for number, value in rows.get(name, {}).items() if number in rows.get(other, {})
-    ]
-    return round(median(found), 3) if found else None

@@ -1,4 +1,4 @@
-"""One byte of an audit log is changed, at places drawn by chance: is each seen? The property test has the other kinds."""
+"""Bytes of an audit log are changed, one at a time, at places drawn by chance: is each seen?"""
 
 import random
 import tempfile
