@@ -63,6 +63,17 @@ class Queue(Section, frozen=True):
     max_wait: Annotated[
         Seconds, Meta(description="Longest wait; a request that would wait longer is refused at once")
     ] = 30.0
+    aging: Annotated[
+        float,
+        Meta(ge=0, le=86_400, description="Seconds of being passed over that make up for a priority; 0: none do"),
+    ] = 10.0
+    output_price: Annotated[
+        float,
+        Meta(ge=0, le=1000, description="Of an output token in a tenant's share; that of an input token is 1"),
+    ] = 2.0
+    cached_price: Annotated[
+        float, Meta(ge=0, le=1000, description="Of an input token that the engine found in its prefix cache")
+    ] = 0.1
 
 
 class Model(Section, frozen=True):

@@ -25,7 +25,7 @@ from penstock.gateway.limiter import Limiter
 from penstock.gateway.relay import Relay
 from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import FleetView, health_settings
-from penstock.gateway.waiting import Waiting
+from penstock.gateway.waiting import Waiting, fair_settings
 from penstock.policy.limit.messages import Wants
 from penstock.policy.resilience.bulkhead import Bulkheads, BulkheadSettings
 from penstock.policy.resilience.health import Health
@@ -98,7 +98,7 @@ class App:
         self.fleet = FleetView(self._open_engine, config.routing, Health(health_settings(config.resilience)))
         self.limiter = Limiter(config.rate_limits, load_book(config.ledger.prices), tell, self.fleet.known_model)
         self.draining = False
-        self.waiting = Waiting(config.queue, self.fleet)
+        self.waiting = Waiting(config.queue, self.fleet, fair_settings(config.queue))
         self.bulkheads = Bulkheads(
             BulkheadSettings(models={name: model.max_in_flight for name, model in config.models.items()})
         )

@@ -15,7 +15,7 @@ from penstock.gateway.life import Wait
 from penstock.gateway.relay import Relay
 from penstock.gateway.view import FleetView
 from penstock.policy.admission import NOBODY, AdmissionQueue, AdmissionSettings, Claim, Outcome, Queued, Rejected
-from penstock.policy.fair import Backlog, FairOrder, FairSettings, Served, Shares, Turn, rivals
+from penstock.policy.fair import Backlog, FairOrder, FairSettings, Prices, Served, Shares, Turn, rivals
 from penstock.policy.resilience.advice import AGAIN
 from penstock.policy.route.facts import Ask
 
@@ -33,6 +33,11 @@ class Party(NamedTuple):
 
 ANYBODY = Party()
 """For where there are no tenants."""
+
+
+def fair_settings(queue: Queue) -> FairSettings:
+    """How tenants share, from the config."""
+    return FairSettings(Prices(output=queue.output_price, cached=queue.cached_price), queue.aging)
 
 
 def party_of(principal: Principal) -> Party:
