@@ -1,8 +1,8 @@
 """`kill -9` under load, and what the ledger says afterwards: `python -m benchmarks.limits.killed [--quick] [--json]`.
 
 A platform of two workers, with tenants, limits and the ledger in SQLite, stands before an engine that keeps its own
-count. While clients ask all the time, a worker is killed at random moments, and now and then the supervisor with all
-its workers. Then the ledger is compared with the engine's log, request by request.
+count. While clients ask all the time, a worker is killed at random moments, and now and then the supervisor, with all
+its workers or without them. Then the ledger is compared with the engine's log, request by request.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from penstock.state.ledger.stores import open_store
 
 ENGINE = "mock"
 KILLS, QUICK_KILLS = 50, 8
-EVERY = 5
-"""One kill in so many takes the supervisor with all its workers."""
+WHOLE, HEAD = 5, 10
+"""One kill in so many takes the supervisor with all its workers; and the supervisor alone."""
 CLIENTS = 32
 PAUSE_S = (0.2, 4.0)
 """Bounds of the time between two kills."""
@@ -132,13 +132,13 @@ async def _kill(site: Site, chance: random.Random, kills: int) -> list[dict[str,
     began = time.monotonic()
     for number in range(1, kills + 1):
         await asyncio.sleep(chance.uniform(*PAUSE_S))
-        whole = number % EVERY == 0
-        done.append({"at_s": round(time.monotonic() - began, 3), "what": "platform" if whole else "worker"})
-        if whole:
-            await site.kill()
-            await site.start()
-        else:
+        what = "supervisor" if number % HEAD == 0 else "platform" if number % WHOLE == 0 else "worker"
+        done.append({"at_s": round(time.monotonic() - began, 3), "what": what})
+        if what == "worker":
             await site.kill_worker(chance)
+            continue
+        await (site.kill_supervisor() if what == "supervisor" else site.kill())
+        await site.start()
     return done
 
 

@@ -81,6 +81,12 @@ class Site:
         os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
 
+    async def kill_supervisor(self) -> None:
+        """SIGKILL to the supervisor; its workers finish what they have and end."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL to what is left after a while."""
         process = self._process
