@@ -102,7 +102,8 @@ export class Tree {
   }
 
   rows(org, { teams, keys }) {
-    const shown = keys.filter((key) => this.ended || key.state !== "revoked");
+    const title = (key) => key.name || key.id;
+    const shown = keys.filter((key) => this.ended || key.state !== "revoked").sort((a, b) => title(a).localeCompare(title(b)));
     const rows = shown.filter((key) => !key.team).slice(0, MOST).map((key) => this.key(key, 1));
     for (const team of teams.filter((each) => this.ended || !each.deleted)) {
       rows.push(this.group(team, "team", el("span", {}, team.name), org.name, team.name));
