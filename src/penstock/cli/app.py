@@ -19,6 +19,7 @@ COMMANDS = {
     "models": ("penstock.cli.models", "List, pull and verify models."),
     "lora": ("penstock.cli.lora", "List, load and unload LoRA adapters."),
     "picker": ("penstock.cli.picker", "Pick engines for Envoy."),
+    "audit": ("penstock.cli.audit", "Check, show and export the audit log."),
     "explain": ("penstock.cli.explain", "Show every config value and where it came from."),
     "doctor": ("penstock.cli.doctor", "Check this machine and the config; each finding names its fix."),
     "completion": ("penstock.cli.completion", "Print the completion script of a shell."),
