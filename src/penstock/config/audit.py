@@ -28,7 +28,7 @@ class Audit(Section, frozen=True):
     ] = ""
     content_bytes: Annotated[
         int, Meta(ge=0, le=16 * 1024 * 1024, description="Longest body logged as content; of others size and digest")
-    ] = 256 * 1024
+    ] = 64 * 1024
     redact: Annotated[
         tuple[Secret, ...], Meta(description="Secrets that are taken out of content before it is written")
     ] = EVERY_SECRET

@@ -108,7 +108,7 @@ def test_each_process_has_a_chain_of_its_own(tmp_path: Path) -> None:
         assert again.name == "worker-0"
 
 
-# -- crashes ------------------------------------------------------------------------------------------------------------
+# -- crashes -----------------------------------------------------------------------------------------------------------
 
 
 def work(folder: Path, begun: Event) -> None:
@@ -193,7 +193,7 @@ def test_a_new_file_without_a_line_is_begun_again(tmp_path: Path) -> None:
     assert verify(tmp_path).ok
 
 
-# -- somebody else's hands ----------------------------------------------------------------------------------------------
+# -- somebody else's hands ---------------------------------------------------------------------------------------------
 
 
 def test_a_file_that_changes_under_the_writer_is_noticed_by_it(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_damaged_end_is_not_taken_for_a_torn_line(tmp_path: Path) -> None:
     assert "said so here" in report.findings[1].detail
 
 
-# -- a full disk --------------------------------------------------------------------------------------------------------
+# -- a full disk -------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -258,7 +258,7 @@ def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
 
 def test_a_full_disk_counts_what_it_loses(tmp_path: Path) -> None:
     with opened(tmp_path, settings=Audit(requests="metadata", when_full="count")) as log:
-        with full(newest(tmp_path), 600):
+        with full(newest(tmp_path), 100):
             log.requests([exchange(number) for number in range(4)])
             log.requests([exchange(4)] * 5)
             assert not log.refusing
@@ -284,11 +284,11 @@ def test_an_action_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(AuditFailed, match="cannot write the audit log in .*file"), opened(tmp_path / "file"):
+    with pytest.raises(AuditFailed, match=r"cannot write the audit log in .*file"), opened(tmp_path / "file"):
         pass
 
 
-# -- anchors and keys ---------------------------------------------------------------------------------------------------
+# -- anchors and keys --------------------------------------------------------------------------------------------------
 
 
 def test_anchors_are_due_daily_for_new_chains_and_after_actions(tmp_path: Path) -> None:

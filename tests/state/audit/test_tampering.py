@@ -42,7 +42,9 @@ def test_an_untouched_log_is_whole(sound: dict[str, bytes], signed: dict[str, by
 
 @given(pick=PICK, bit=st.integers(0, 7))
 @settings(max_examples=300, deadline=None)
-def test_any_flipped_bit_is_found(sound: dict[str, bytes], signed: dict[str, bytes], spot: Path, pick: int, bit: int) -> None:
+def test_any_flipped_bit_is_found(
+    sound: dict[str, bytes], signed: dict[str, bytes], spot: Path, pick: int, bit: int
+) -> None:
     for content in (sound, signed):
         name = name_at(content, pick)
         data = bytearray(content[name])
@@ -87,7 +89,7 @@ def is_tail(content: dict[str, bytes], name: str, seqs: list[int]) -> bool:
             for raw in data.splitlines()
             if file.startswith("supervisor") and (line := parse(raw)) and line.body.what == "anchored"
         ]
-        return min(seqs) > max(named)
+        return bool(min(seqs) > max(named))
     return min(seqs) > max(anchor.heads[writer].seq for anchor in heads if writer in anchor.heads)
 
 
@@ -159,7 +161,7 @@ def test_swapped_files_are_found(sound: dict[str, bytes], spot: Path) -> None:
         assert Wrong.REORDERED in kinds(report)
 
 
-# -- somebody who writes the chain anew ---------------------------------------------------------------------------------
+# -- somebody who writes the chain anew --------------------------------------------------------------------------------
 
 
 def anew(content: dict[str, bytes], writer: str, key: Key | None = None) -> dict[str, bytes]:
@@ -198,8 +200,8 @@ def test_a_folder_written_anew_is_found_by_an_anchor_that_was_kept(sound: dict[s
         fields = {"heads": heads} if line.body.kind == "anchor" else line.body.fields
         chain.add(line.body.time, line.body.kind, line.body.actor, line.body.what, fields)
     forged["anchors.jsonl"] = chain.take()
-    last = max(name for name in sound if name.startswith("supervisor"))
-    forged = {name: data for name, data in forged.items() if not name.startswith("supervisor") or name == last}
+    assert Wrong.FORGED in kinds(check(spot, forged, anchor=kept))
+    forged = {name: data for name, data in forged.items() if not name.startswith("supervisor")}
     assert Wrong.FORGED in kinds(check(spot, forged, anchor=kept))
 
 

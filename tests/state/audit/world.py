@@ -28,7 +28,9 @@ def exchange(number: int, actor: str = "acme/search/k_1") -> Exchange:
 
 
 @contextmanager
-def opened(folder: Path, role: str = "worker", settings: Audit = METADATA, clock: Clock | None = None) -> Iterator[AuditLog]:
+def opened(
+    folder: Path, role: str = "worker", settings: Audit = METADATA, clock: Clock | None = None
+) -> Iterator[AuditLog]:
     log = AuditLog(folder, role, settings, clock or Clock())
     log.open()
     try:

@@ -20,6 +20,23 @@ DEPTH = 64
 Find = Callable[[str], Iterable[tuple[int, int]]]
 """Text -> (begin, end) of each secret, in order, without overlaps."""
 
+
+class Rule(msgspec.Struct, frozen=True):
+    """How one kind of secret is found."""
+
+    find: Find
+    hints: tuple[str, ...] = ()
+    """A text that holds none of them, in lower case, has no such secret: most texts cost a search for these alone."""
+
+    def __call__(self, text: str, lower: str) -> Iterable[tuple[int, int]]:
+        if not self.hints:
+            return self.find(text)
+        for hint in self.hints:
+            if hint in lower:
+                return self.find(text)
+        return ()
+
+
 EMAIL = re.compile(
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,256}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}", re.ASCII
 )
@@ -41,14 +58,15 @@ ASSIGNED = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 PHONE = re.compile(
-    r"(?<![\w+.])(?:"
-    r"\+[0-9](?:[ ().-]{0,2}[0-9]){7,14}"  # E.164: at most 15 digits
-    r"|\(?[0-9]{3}\)?[ .-]{1,2}[0-9]{3}[ .-][0-9]{4}"  # North America
-    r"|0[0-9]{1,4}[ /-]{1,2}[0-9]{3,4}(?:[ -]?[0-9]{2,4}){1,3}"  # with a trunk zero
-    r")(?!\w)",
+    # The first character comes before the look behind it: only texts with such a character cost more than a scan.
+    r"(?:\+(?<![\w+.]\+)[0-9](?:[ ().-]{0,2}[0-9]){7,14}"  # E.164: at most 15 digits
+    r"|[(0-9](?<![\w+.][(0-9])(?:"
+    r"(?<=\()[0-9]{3}\)[ .-]{0,2}[0-9]{3}[ .-][0-9]{4}|(?<=[0-9])[0-9]{2}[ .-]{1,2}[0-9]{3}[ .-][0-9]{4}"  # N. America
+    r"|(?<=0)[0-9]{1,4}[ /-]{1,2}[0-9]{3,4}(?:[ -]?[0-9]{2,4}){1,3}"  # with a trunk zero
+    r"))(?!\w)",
     re.ASCII,
 )
-DIGITS = re.compile(r"[0-9](?:[ -]?[0-9])*", re.ASCII)
+DIGITS = re.compile(r"[0-9](?:[ -]?[0-9]){12,}", re.ASCII)
 GROUP = re.compile(r"[0-9]+", re.ASCII)
 CARD_DIGITS = range(13, 20)
 """ISO/IEC 7812-1."""
@@ -64,24 +82,25 @@ class Redactor:
     """`text` and `value` without the secrets that `kinds` and `patterns` describe. Raises ConfigError for a bad one."""
 
     def __init__(self, kinds: Iterable[str], patterns: Mapping[str, str]) -> None:
-        self._rules: list[tuple[str, Find]] = [(kind, RULES[kind]) for kind in dict.fromkeys(kinds)]
+        self._rules = [(kind, RULES[kind]) for kind in dict.fromkeys(kinds)]
         marks = " ".join(f"[redacted:{kind}]" for kind in (*RULES, *patterns))
-        self._rules += [(name, _custom(name, pattern, marks)) for name, pattern in patterns.items()]
+        self._rules += [(name, Rule(_custom(name, pattern, marks))) for name, pattern in patterns.items()]
         self._names = any(kind == "assigned" for kind, _ in self._rules)
 
     def text(self, text: str) -> str:
         """Each secret becomes `[redacted:KIND]`. Nothing is found in the result, so doing it again changes nothing."""
         for _ in range(PASSES):
             before = text
-            for kind, find in self._rules:
-                text = _without(text, find, f"[redacted:{kind}]")
+            for kind, rule in self._rules:
+                text = _without(text, rule(text, text.lower()), f"[redacted:{kind}]")
             if text == before:
                 return text
         return "[redacted]" if self.secrets(text) else text
 
     def secrets(self, text: str) -> list[tuple[str, str]]:
         """(kind, secret) of everything that is found."""
-        return [(kind, text[begin:end]) for kind, find in self._rules for begin, end in find(text)]
+        lower = text.lower()
+        return [(kind, text[begin:end]) for kind, rule in self._rules for begin, end in rule(text, lower)]
 
     def value(self, value: object, depth: int = 0) -> object:
         """A JSON document with its texts redacted: values, names, and numbers that are secrets."""
@@ -107,9 +126,9 @@ class Redactor:
         return self.value(value, depth + 1)
 
 
-def _without(text: str, find: Find, mark: str) -> str:
+def _without(text: str, found: Iterable[tuple[int, int]], mark: str) -> str:
     parts, at = [], 0
-    for begin, end in find(text):
+    for begin, end in found:
         parts += [text[at:begin], mark]
         at = end
     return "".join([*parts, text[at:]]) if at else text
@@ -177,14 +196,18 @@ def luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
-RULES: Registry[Find] = Registry(
+RULES: Registry[Rule] = Registry(
     "secret",
     {
-        "bearer": _matches(BEARER),
-        "api_key": _matches(API_KEY),
-        "assigned": _matches(ASSIGNED),
-        "email": _matches(EMAIL),
-        "card": _cards,
-        "phone": _matches(PHONE),
+        "bearer": Rule(_matches(BEARER), ("bearer", "basic")),
+        "api_key": Rule(
+            _matches(API_KEY),
+            ("sk-", "sk_", "pk-", "pk_", "rk-", "rk_", "pst-", "pst_", "gho_", "ghp_", "ghr_", "ghs_", "ghu_",
+             "github_pat_", "glpat-", "xox", "hf_", "aiza", "akia", "asia", "npm_", "pypi-", "eyj", "-----begin "),
+        ),
+        "assigned": Rule(_matches(ASSIGNED), ("key", "secret", "token", "passw", "pwd")),
+        "email": Rule(_matches(EMAIL), ("@",)),
+        "card": Rule(_cards),
+        "phone": Rule(_matches(PHONE)),
     },
-)
+)  # fmt: skip
