@@ -1,7 +1,7 @@
 """A broker inside the test, with the same promises as a real one, and faults on demand."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from penstock.state.queue.broker import BrokerAway, Depth, Held, Kept
@@ -42,12 +42,12 @@ class MemoryBroker:
         self._check()
         return self.values.get(key)
 
-    async def swap(self, key: str, old: Kept, value: bytes) -> bool:
+    async def swap(self, key: str, old: Kept, value: bytes) -> Kept | None:
         self._check()
         if self.values.get(key) != old:
-            return False
+            return None
         self.values[key] = Kept(value, old.revision + 1)
-        return True
+        return self.values[key]
 
     async def delete(self, key: str) -> None:
         self._check()
@@ -58,6 +58,13 @@ class MemoryBroker:
         if len(self.waiting) + len(self.held) >= self.most:
             return False
         self.waiting.append((id_, self.now()))
+        return True
+
+    async def enqueue(self, id_: str, values: Mapping[str, bytes]) -> bool:
+        if not await self.push(id_):
+            return False
+        for key, value in values.items():
+            await self.create(key, value)
         return True
 
     def take(self, most: int) -> list[Held]:

@@ -70,13 +70,12 @@ class Desk:
             "q-" + secrets.token_hex(16), owner, asked.target, now, now + self._expires_s, digest=digest,
             queued=not idempotency_key,
         )  # fmt: skip
-        await self._broker.create(request_key(job.id), data)
-        await self._broker.create(job.id, write_job(job))
         if idempotency_key:
+            await self._broker.create(request_key(job.id), data)
+            await self._broker.create(job.id, write_job(job))
             name = f"idem.{sha256(f'{owner} {idempotency_key}'.encode()).hexdigest()}"
             job = await self._once(name, job)
-        elif not await self._broker.push(job.id):
-            await self._remove(job)
+        elif not await self._broker.enqueue(job.id, {request_key(job.id): data, job.id: write_job(job)}):
             raise self._full()
         self._counts.add("accepted")
         return job

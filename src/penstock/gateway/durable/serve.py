@@ -47,7 +47,14 @@ async def serve(
         listener = Listener(desk, broker, callers, settings)
         app = create_app(listener, Metrics(broker, counts, puller, wall))
         server = Server(
-            uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=5)
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=5,
+                timeout_keep_alive=75,
+            )
         )
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

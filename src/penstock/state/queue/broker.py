@@ -3,6 +3,7 @@
 An id may be handed out twice. Whether that starts anything is decided by the job's record.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -57,8 +58,8 @@ class Broker(Protocol):
     async def get(self, key: str) -> Kept | None:
         """None when it was never there, was deleted, or has expired: a time after its last change."""
 
-    async def swap(self, key: str, old: Kept, value: bytes) -> bool:
-        """Replaces a value. False when it is no longer the old one."""
+    async def swap(self, key: str, old: Kept, value: bytes) -> Kept | None:
+        """Replaces a value; what is kept then. None when it is no longer the old one."""
 
     async def delete(self, key: str) -> None: ...
 
@@ -66,6 +67,9 @@ class Broker(Protocol):
 
     async def push(self, id_: str) -> bool:
         """Adds an id at the end, on disk when this returns. False when the queue is full."""
+
+    async def enqueue(self, id_: str, values: Mapping[str, bytes]) -> bool:
+        """Keeps values under new keys and then adds the id, on disk when this returns. False when the queue is full."""
 
     async def pull(self, most: int, wait_s: float) -> list[Held]:
         """Hands out ids, first those whose holder was silent for too long; waits for the first one."""

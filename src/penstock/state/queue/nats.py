@@ -8,7 +8,7 @@ minutes.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -141,13 +141,12 @@ class NatsBroker:
                 return None
         return Kept(entry.value or b"", entry.revision or 0)
 
-    async def swap(self, key: str, old: Kept, value: bytes) -> bool:
+    async def swap(self, key: str, old: Kept, value: bytes) -> Kept | None:
         async with _calls():
             try:
-                await self._bucket.update(key, value, last=old.revision)
+                return Kept(value, await self._bucket.update(key, value, last=old.revision))
             except KeyWrongLastSequenceError:
-                return False
-        return True
+                return None
 
     async def delete(self, key: str) -> None:
         async with _calls():
@@ -164,6 +163,13 @@ class NatsBroker:
                     return False
                 raise
         return True
+
+    async def enqueue(self, id_: str, values: Mapping[str, bytes]) -> bool:
+        await asyncio.gather(*(self.create(key, value) for key, value in values.items()))
+        if await self.push(id_):
+            return True
+        await asyncio.gather(*map(self.delete, values))
+        return False
 
     async def pull(self, most: int, wait_s: float) -> list[Held]:
         assert self._pull is not None

@@ -7,7 +7,7 @@ its fsync.
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,7 +30,8 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 """
 PUSH = """
-if tonumber(ARGV[1]) > 0 and redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
+for at = 2, #KEYS do redis.call('SET', KEYS[at], ARGV[at + 2], 'PX', ARGV[3]) end
 redis.call('XADD', KEYS[1], '*', 'id', ARGV[2])
 return 1
 """
@@ -44,6 +45,16 @@ DONE = """
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 return redis.call('XDEL', KEYS[1], ARGV[2])
 """
+TIDY = """
+for _, told in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local consumer = {}
+  for at = 1, #told, 2 do consumer[told[at]] = told[at + 1] end
+  if consumer.pending == 0 and (consumer.name == ARGV[2] or consumer.idle > 3600000) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
+  end
+end
+"""
+"""Forgets a consumer that leaves, and those that left without a word; never one that holds something."""
 
 
 class RedisBroker:
@@ -68,6 +79,7 @@ class RedisBroker:
         self._push = self._client.register_script(PUSH)
         self._give_back = self._client.register_script(GIVE_BACK)
         self._done = self._client.register_script(DONE)
+        self._tidy = self._client.register_script(TIDY)
 
     async def open(self) -> list[str]:
         try:
@@ -83,9 +95,7 @@ class RedisBroker:
     async def close(self) -> None:
         try:
             async with _calls():
-                pending = await self._ask("XPENDING", self._queue, GROUP, "-", "+", 1, self._name)
-                if not pending:
-                    await self._ask("XGROUP", "DELCONSUMER", self._queue, GROUP, self._name)
+                await self._tidy(keys=[self._queue], args=[GROUP, self._name])
         except BrokerAway:
             pass
         await self._client.aclose()
@@ -101,9 +111,10 @@ class RedisBroker:
             value = await self._ask("GET", self._record(key))
         return None if value is None else Kept(value)
 
-    async def swap(self, key: str, old: Kept, value: bytes) -> bool:
+    async def swap(self, key: str, old: Kept, value: bytes) -> Kept | None:
         async with _calls():
-            return bool(await self._swap(keys=[self._record(key)], args=[old.value, value, self._keep_ms]))
+            done = await self._swap(keys=[self._record(key)], args=[old.value, value, self._keep_ms])
+        return Kept(value) if done else None
 
     async def delete(self, key: str) -> None:
         async with _calls():
@@ -113,7 +124,13 @@ class RedisBroker:
 
     async def push(self, id_: str) -> bool:
         async with _calls():
-            return bool(await self._push(keys=[self._queue], args=[self._settings.most, id_]))
+            return bool(await self._push(keys=[self._queue], args=[self._settings.most, id_, self._keep_ms]))
+
+    async def enqueue(self, id_: str, values: Mapping[str, bytes]) -> bool:
+        keys = [self._queue, *map(self._record, values)]
+        args: list[str | int | bytes] = [self._settings.most, id_, self._keep_ms, *values.values()]
+        async with _calls():
+            return bool(await self._push(keys=keys, args=args))
 
     async def pull(self, most: int, wait_s: float) -> list[Held]:
         now = monotonic()
