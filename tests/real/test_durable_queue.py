@@ -164,7 +164,7 @@ async def all_of(work: list[Any], at_once: int = 100) -> list[Any]:
 async def test_a_spike_is_absorbed(broker: Broker, tmp_path: Path, free_port: Callable[[], int]) -> None:
     """All 10,000 are accepted while hardly any is run, and each is answered once."""
     async with world(broker, tmp_path, free_port(), told) as here:
-        await here.begin("serve", "--concurrency", "16")
+        await here.begin("serve", "--concurrency", "64")
         begun = time.monotonic()
         posts = [("POST", "/v1/chat/completions", b'{"model":"m","n":%d}' % number) for number in range(SPIKE)]
         accepted = await volley(here.port, posts)

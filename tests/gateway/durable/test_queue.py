@@ -3,12 +3,18 @@
 import asyncio
 import itertools
 import json
+import re
 import time
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from penstock.gateway import durable
 from penstock.gateway.durable.answer import read_piece
+from penstock.telemetry.catalogue import Kind
+from penstock.telemetry.durable import DURABLE, DURABLE_ANSWERS, DURABLE_EVENTS
 from penstock.telemetry.exposition import CONTENT_TYPE
 from tests.faults.upstream import DONE, Call, completion, delta
 from tests.faults.world import until
@@ -34,7 +40,7 @@ async def test_an_answer_is_that_of_the_gateway() -> None:
     async def odd(call: Call) -> None:
         body = b'{"exactly": 2.50 }'
         await call.send(
-            b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\nx-mine: a\r\nx-mine: b\r\n"
+            b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nx-mine: a\r\nX-Mine: \xfc\r\n"
             b"connection: keep-alive\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
         )
 
@@ -42,7 +48,7 @@ async def test_an_answer_is_that_of_the_gateway() -> None:
         id_ = await running.queued(content=b'{"model" : "m"}', headers=AUTH | {"X-Mine": "1", "expect": "100-continue"})
         answer = await running.get(id_)
         assert (answer.status_code, answer.content) == (201, b'{"exactly": 2.50 }')
-        assert answer.headers.get_list("x-mine") == ["a", "b"]
+        assert [value for name, value in answer.headers.raw if name == b"x-mine"] == [b"a", b"\xfc"]
         assert answer.headers["x-penstock-queue"] == id_
         assert "connection" not in answer.headers
         (call,) = posts(running)
@@ -53,6 +59,21 @@ async def test_an_answer_is_that_of_the_gateway() -> None:
         assert call.header(b"user-agent") == running.client.headers["user-agent"].encode()
         status = await running.status(id_)
         assert (status["status"], status["attempts"], status["answer_status"]) == ("done", 1, 201)
+
+
+async def test_the_path_and_odd_headers_go_as_they_came() -> None:
+    async with service() as running:
+        path = "/v1/a%2Fb/c%20d?x=%C3%BC&y=1"
+        headers = [(b"authorization", b"Bearer k"), (b"x-odd", b"\xfc")]
+        request = httpx.Request(
+            "POST", httpx.URL("http://queue", raw_path=path.encode()), headers=headers, content=b"{}"
+        )
+        answer = await running.client.send(request)
+        assert answer.status_code == 202
+        await running.get(answer.json()["id"])
+        (call,) = posts(running)
+        assert call.target == path.encode()
+        assert call.header(b"x-odd") == b"\xfc"
 
 
 async def test_the_request_with_its_credential_goes_when_it_is_answered() -> None:
@@ -401,6 +422,14 @@ async def test_waiting_for_an_answer_is_bounded() -> None:
         await running.client.delete(f"/v1/queue/{id_}", headers=AUTH)
 
 
+@pytest.mark.parametrize("path", ["/v1/load_lora_adapter", "/v1/a/%2e%2e/b", "/v1/..%2Fx"])
+async def test_paths_that_the_gateway_refuses_are_not_taken_in(path: str) -> None:
+    async with service(pull=False) as running:
+        answer = await running.client.post(path, headers=AUTH, content=b"{}")
+        assert answer.json()["error"]["code"] in ("not_found", "invalid_request")
+        assert not running.broker.values
+
+
 async def test_other_paths_are_not_served() -> None:
     async with service() as running:
         assert (await running.client.post("/admin/reload")).status_code == 404
@@ -421,3 +450,14 @@ async def test_metrics_tell_depth_age_and_events() -> None:
         assert float(lines["penstock_durable_queue_running"]) == 1
         assert float(lines['penstock_durable_queue_events_total{event="accepted"}']) == 2
         await running.client.delete(f"/v1/queue/{first}", headers=AUTH)
+
+
+def test_the_documents_name_every_metric_and_event() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "durable-queue.md").read_text()
+    for sheet in (DURABLE, DURABLE_EVENTS, DURABLE_ANSWERS):
+        for metric in sheet.metrics:
+            name = f"{metric.name}_total" if metric.kind is Kind.COUNTER else metric.name
+            assert f"| `{name}` | {metric.kind} |" in page
+    source = "".join(path.read_text() for path in Path(durable.__file__).parent.glob("*.py"))
+    for event in set(re.findall(r'counts\.add\("(\w+)"', source)) | {"redelivered"}:
+        assert f"`{event}`" in page

@@ -59,11 +59,20 @@ read_request = msgspec.msgpack.Decoder(Asked).decode
 read_piece = msgspec.msgpack.Decoder(Piece).decode
 
 
-def replayed(headers: Iterable[tuple[str, str]]) -> Pairs:
+def replayed(headers: Iterable[tuple[bytes, bytes]]) -> Pairs:
     """The headers of a request that go to the gateway."""
-    return [(name.lower(), value) for name, value in headers if name.lower() not in NOT_REPLAYED]
+    return [(name, value) for name, value in _lower(headers) if name not in NOT_REPLAYED]
 
 
-def kept(headers: Iterable[tuple[str, str]]) -> Pairs:
+def kept(headers: Iterable[tuple[bytes, bytes]]) -> Pairs:
     """The headers of an answer that its reader gets."""
-    return [(name.lower(), value) for name, value in headers if name.lower() not in NOT_KEPT]
+    return [(name, value) for name, value in _lower(headers) if name not in NOT_KEPT]
+
+
+def raw(headers: Pairs) -> list[tuple[bytes, bytes]]:
+    """As they are sent."""
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+def _lower(headers: Iterable[tuple[bytes, bytes]]) -> Pairs:
+    return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]

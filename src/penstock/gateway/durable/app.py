@@ -12,7 +12,7 @@ from starlette.routing import Route
 from penstock.core.clock import monotonic, type_of_clock
 from penstock.core.errors import BadRequest, RequestError, TooLarge, Unavailable
 from penstock.gateway.admin.answers import answer, error_body, on_http, refusal
-from penstock.gateway.durable.answer import EVENTS, Asked, Head, replayed
+from penstock.gateway.durable.answer import EVENTS, Asked, Head, raw, replayed
 from penstock.gateway.durable.callers import Callers, owner_of
 from penstock.gateway.durable.counts import Counts
 from penstock.gateway.durable.desk import Desk, why
@@ -21,6 +21,7 @@ from penstock.gateway.durable.settings import Settings
 from penstock.state.queue.broker import Broker, BrokerAway
 from penstock.state.queue.job import Job, State
 from penstock.telemetry.exposition import CONTENT_TYPE
+from penstock.wire.paths import check_path
 
 QUEUE = "/v1/queue/{id}"
 LONGEST_WAIT_S = 60.0
@@ -39,10 +40,12 @@ class Listener:
 
     async def accept(self, request: Request) -> Response:
         """`POST /v1/...`: 202 once the broker has it."""
+        check_path(request.scope["raw_path"])
         owner = await self._callers.admit(request.headers)
         body = await self._body(request)
-        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        asked = Asked(target, replayed(request.headers.items()), body)
+        # The path as it was sent: what is escaped in it stays so.
+        target, query = request.scope["raw_path"].decode("latin-1"), request.scope["query_string"].decode("latin-1")
+        asked = Asked(f"{target}?{query}" if query else target, replayed(request.headers.raw), body)
         job = await self._desk.accept(asked, owner, request.headers.get("idempotency-key", ""))
         response = answer(shown(job), 202)
         response.headers["location"] = f"/v1/queue/{job.id}"
@@ -69,7 +72,7 @@ class Listener:
         pieces = await self._desk.answer(job)
         head = pieces[0].head or Head(502, [])
         response = Response(b"".join(piece.body for piece in pieces), head.status)
-        response.raw_headers[:0] = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers]
+        response.raw_headers[:0] = raw(head.headers)
         response.headers["x-penstock-queue"] = job.id
         return response
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import msgspec
 
-from penstock.gateway.durable.answer import Asked, Head, Piece, kept, pack
+from penstock.gateway.durable.answer import Asked, Head, Piece, kept, pack, raw
 
 UNARY_BYTES = 256 * 1024
 """An answer that is no stream is written when it is whole, or when so much has come."""
@@ -42,7 +42,7 @@ Append = Callable[[int, bytes], Awaitable[None]]
 async def run(client: httpx.AsyncClient, request_id: str, asked: Asked, append: Append, most: int) -> Outcome:
     """Runs it. Raises what `append` raises. `most`: bytes of the answer. Cancelling it closes the connection."""
     request = client.build_request(
-        "POST", asked.target, headers=[*asked.headers, ("x-request-id", request_id)], content=asked.body
+        "POST", asked.target, headers=raw([*asked.headers, ("x-request-id", request_id)]), content=asked.body
     )
     try:
         response = await client.send(request, stream=True)
@@ -53,7 +53,7 @@ async def run(client: httpx.AsyncClient, request_id: str, asked: Asked, append: 
     try:
         if turned_away(response):
             return Refused(_retry_after(response))
-        head = Head(response.status_code, kept(response.headers.multi_items()))
+        head = Head(response.status_code, kept(response.headers.raw))
         pieces = Pieces(head, append)
         try:
             async for data in response.aiter_raw():

@@ -4,6 +4,7 @@ The job's record decides, and each change of it replaces exactly what was read. 
 the same request one writes its answer down, and the other is told that its run is lost.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from penstock.core.clock import type_of_clock
@@ -19,7 +20,7 @@ class Lost(Exception):
 
 
 class Lease:
-    """`take` it first. All methods raise BrokerAway after `silent_s`, and all but `take` raise Lost."""
+    """`take` it first. Methods raise BrokerAway after `silent_s`; `look` and `settle` raise Lost."""
 
     def __init__(self, broker: Broker, held: Held, now: type_of_clock, silent_s: float) -> None:
         self._broker = broker
@@ -27,13 +28,17 @@ class Lease:
         self._now = now
         self._silent_s = silent_s
         self._kept = Kept(b"")
+        self._request: Kept | None = None
         self.job: Job
         """The record as this run knows it."""
 
     async def take(self) -> Start | Fail | Drop | Leave:
         """Begins a run of our own, when there is one to begin. The queue is told of a request that is over."""
         while True:
-            kept = await steadily(self._silent_s, self._broker.get, self._held.id)
+            kept, self._request = await asyncio.gather(
+                steadily(self._silent_s, self._broker.get, self._held.id),
+                steadily(self._silent_s, self._broker.get, request_key(self._held.id)),
+            )
             decision = Drop() if kept is None else start(read_job(kept.value), self._now(), self._silent_s)
             match decision:
                 case Leave():
@@ -48,12 +53,11 @@ class Lease:
             await self._over()
         return decision
 
-    async def request(self) -> Asked:
-        """What is to be run."""
-        data = await steadily(self._silent_s, self._broker.get, request_key(self.job.id))
-        if data is None:
+    def request(self) -> Asked:
+        """What is to be run. Raises Lost when it was called off just now."""
+        if self._request is None:
             raise Lost
-        return read_request(data.value)
+        return read_request(self._request.value)
 
     async def append(self, number: int, piece: bytes) -> None:
         """Adds to this run's answer."""
@@ -112,9 +116,8 @@ class Lease:
         return True
 
     async def _over(self) -> None:
-        """Its bytes, with the caller's credentials in them, go; then the queue forgets it."""
-        await steadily(self._silent_s, self._broker.delete, request_key(self._held.id))
-        await self._done()
+        """Its bytes, with the caller's credentials in them, go, and the queue forgets it."""
+        await asyncio.gather(steadily(self._silent_s, self._broker.delete, request_key(self._held.id)), self._done())
 
     async def _done(self) -> None:
         await steadily(self._silent_s, self._broker.done, self._held)

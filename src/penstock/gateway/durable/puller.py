@@ -119,7 +119,7 @@ class Puller:
 
     async def _run(self, lease: Lease) -> attempt.Outcome:
         """Runs it for as long as the run is ours. Raises Lost, BrokerAway."""
-        asked = await lease.request()
+        asked = lease.request()
         work = asyncio.ensure_future(
             attempt.run(self._client, lease.job.id, asked, lease.append, self._settings.answer_bytes)
         )

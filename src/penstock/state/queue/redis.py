@@ -45,6 +45,12 @@ DONE = """
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 return redis.call('XDEL', KEYS[1], ARGV[2])
 """
+APPEND = """
+local made = redis.pcall('XADD', KEYS[1], ARGV[1], 'p', ARGV[2])
+if type(made) == 'table' and made.err and not string.find(made.err, 'equal or smaller') then return made end
+return redis.call('PEXPIRE', KEYS[1], ARGV[3])
+"""
+"""A piece that is there already is not added again."""
 TIDY = """
 for _, told in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local consumer = {}
@@ -79,6 +85,7 @@ class RedisBroker:
         self._push = self._client.register_script(PUSH)
         self._give_back = self._client.register_script(GIVE_BACK)
         self._done = self._client.register_script(DONE)
+        self._append = self._client.register_script(APPEND)
         self._tidy = self._client.register_script(TIDY)
 
     async def open(self) -> list[str]:
@@ -168,14 +175,8 @@ class RedisBroker:
     # -- answers -----------------------------------------------------------------------------------------------------
 
     async def append(self, log: str, number: int, piece: bytes) -> None:
-        key = self._log(log)
         async with _calls():
-            try:
-                await self._ask("XADD", key, f"{number}-0", "p", piece)
-            except ResponseError as error:
-                if "equal or smaller" not in str(error):
-                    raise
-            await self._ask("PEXPIRE", key, self._keep_ms)
+            await self._append(keys=[self._log(log)], args=[f"{number}-0", piece, self._keep_ms])
 
     async def pieces(self, log: str, after: int, wait_s: float) -> list[bytes]:
         async with _calls():
