@@ -24,6 +24,7 @@ COMMANDS = {
     "picker": ("penstock.cli.picker", "Pick engines for Envoy."),
     "cost": ("penstock.cli.cost", "Show what was used and what it cost."),
     "audit": ("penstock.cli.audit", "Check, show and export the audit log."),
+    "queue": ("penstock.cli.queue", "Accept requests into a broker, and run them when there is room."),
     "explain": ("penstock.cli.explain", "Show every config value and where it came from."),
     "doctor": ("penstock.cli.doctor", "Check this machine and the config; each finding names its fix."),
     "completion": ("penstock.cli.completion", "Print the completion script of a shell."),
