@@ -156,7 +156,7 @@ def _run(given: Given, *, relaxed: bool, listen: dict[str, Any] | None) -> None:
     # They bring a web server along, which the other commands do not need.
     from penstock.gateway.durable.serve import serve as serve_queue  # noqa: PLC0415
     from penstock.gateway.durable.settings import Settings  # noqa: PLC0415
-    from penstock.state.queue.broker import BrokerSettings
+    from penstock.state.queue.broker import BrokerSettings  # noqa: PLC0415
     from penstock.state.queue.brokers import open_broker  # noqa: PLC0415
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
