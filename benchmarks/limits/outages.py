@@ -213,6 +213,7 @@ def figures_of(name: str, run: Run, rule: str) -> dict[str, Any]:
         "unexpected": len(unexpected(name, run, rule)),
         "uncounted": abs(passed - seen.recorded) + abs(passed - len(seen.served)),
         "recovery_s": round(recovery(run, rule), 3),
+        "astray": astray(run, rule),
         "fullest_over_limit": round(most(seen.served, WINDOW_S) / LIMIT, 4),
     }
 
@@ -235,12 +236,21 @@ def _expected(name: str, run: Run, rule: str, at: float) -> Sequence[str]:
     return (PASSED, AWAY) if at < run.began + LEASE_S + NOTICED_S else (AWAY,)
 
 
+def enforced(rule: str) -> Sequence[str]:
+    """Answers that tell that the rule is enforced: the open one, which is full, refuses; the closed one has a store."""
+    return (FULL,) if rule == "open" else (PASSED, FULL)
+
+
 def recovery(run: Run, rule: str) -> float:
-    """Seconds until the rule is enforced again: the last request that passes the open rule, which is full, or that the
-    closed one refuses for want of a store."""
-    wrong = PASSED if rule == "open" else AWAY
-    late = [row[0] + row[1] - run.ended for row in run.rules[rule].rows if row[0] >= run.ended and row[2] == wrong]
-    return max(late, default=0.0)
+    """Seconds until the rule is enforced again; all that was seen, when it never was."""
+    after = [row for row in run.rules[rule].rows if row[0] >= run.ended]
+    return min((at + took for at, took, told in after if told in enforced(rule)), default=after[-1][0]) - run.ended
+
+
+def astray(run: Run, rule: str) -> int:
+    """Answers after that which were not: a store that takes longer than a request may wait is away for that request."""
+    since = run.ended + recovery(run, rule)
+    return sum(at >= since and told not in enforced(rule) for at, _, told in run.rules[rule].rows)
 
 
 def bars(figures: dict[str, dict[str, dict[str, Any]]]) -> list[Bar]:

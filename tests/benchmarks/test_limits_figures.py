@@ -32,7 +32,6 @@ def test_a_window_counts_what_comes_to_the_engine_and_what_ends_there() -> None:
     bars = {bar.name: bar.holds for bar in exact.bars({"redis_unary": found}, plan)}
     assert bars == {
         "exact_redis_unary_fullest_window": True,
-        "exact_redis_unary_fullest_window_by_end": False,
         "exact_redis_unary_total": False,
     }
 
@@ -76,10 +75,14 @@ def test_an_answer_that_the_rule_should_not_give_is_found(rule: str, row: tuple[
 
 
 def test_a_rule_recovers_when_it_is_enforced_again() -> None:
-    assert outages.recovery(run({}), "open") == outages.recovery(run({}), "closed") == 0.0
-    late = run({"open": (33.5, 0.1, "200"), "closed": (34.0, 0.2, "limits_unavailable")})
-    assert outages.recovery(late, "open") == pytest.approx(0.6)
-    assert outages.recovery(late, "closed") == pytest.approx(1.2)
+    for rule in outages.RATES:
+        assert outages.recovery(run({}), rule) == pytest.approx(1.01)
+        assert outages.astray(run({}), rule) == 0
+    early = run({"open": (33.5, 0.1, "rate_limit_exceeded"), "closed": (33.5, 0.2, "200")})
+    assert outages.recovery(early, "open") == pytest.approx(0.6)
+    assert outages.recovery(early, "closed") == pytest.approx(0.7)
+    astray = run({"open": (35.0, 0.1, "200"), "closed": (35.0, 0.1, "limits_unavailable")})
+    assert [outages.astray(astray, rule) for rule in outages.RATES] == [1, 1]
 
 
 def test_bars_take_the_worse_rule_and_every_outage(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ class _Look:
             amount = self.special[share] = limit
         if not amount or (share.free >= amount and now < share.until):
             return
-        if share.full(amount, now):
+        if share.full(amount, now) or (share.answered < self._gave_up and share.still_full(amount, now)):
             self._no(share, Why.FULL, amount)
         elif now < share.away_until or share.answered < self._gave_up:
             self._away(share, amount)

@@ -12,6 +12,8 @@ AHEAD = 3
 """Report intervals whose demand a share is meant to last: two may be lost before a request has to wait."""
 RECHECK_S = 0.1
 """So long "no room" is believed: refunds of others may make room sooner than the window does."""
+BELIEF_S = 1.0
+"""So long "no room" is believed while the store takes its time to say it again: slow is not away."""
 SHRINK = 0.95
 """What a worker keeps of a held measure follows its recent peak; so much of that is left a report later."""
 SPARE = 1.25
@@ -30,6 +32,7 @@ class Share:
         "dirty",
         "fair",
         "free",
+        "full_until",
         "held",
         "interval",
         "kind",
@@ -85,6 +88,7 @@ class Share:
         self.used = 0
         self.short = 0
         self.short_until = -inf
+        self.full_until = -inf
         self.refill_at = -inf
         self.reset_at = -inf
         self.away_until = -inf
@@ -92,6 +96,10 @@ class Share:
     def full(self, amount: int, now: float) -> bool:
         """Whether the store has just said that there is no room for it."""
         return now < self.short_until and amount >= self.short
+
+    def still_full(self, amount: int, now: float) -> bool:
+        """Whether it said so a while ago, and has not yet answered again."""
+        return now < self.full_until and amount >= self.short
 
     def refused(self, why: Why, amount: int, now: float) -> Refused:
         refill_s = inf if why is Why.NEVER else self.refill_at - now if self.refill_at > now else -1.0
@@ -152,13 +160,15 @@ class Share:
         self.answered = grant.number
         if grant.away:
             self.away_until = now + RECHECK_S
+            self.full_until = -inf
         else:
             self.fair, self.used, self.reset_at = grant.fair, grant.used, now + grant.reset_s
-            self.short_until = -inf
+            self.short_until = self.full_until = -inf
         if grant.short:
             # It lacked so much on top of what it has kept.
             self.short = grant.short + max(0, self.free)
             self.short_until = now + RECHECK_S
+            self.full_until = now + BELIEF_S
             self.refill_at = now + grant.refill_s if grant.refill_s >= 0 else -inf
         self.free += grant.amount
         self.until = max(self.until, grant.until)
