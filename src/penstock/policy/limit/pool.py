@@ -10,7 +10,6 @@ from penstock.policy.limit.messages import Grant, Want
 from penstock.policy.limit.statement import Answer, Statement
 from penstock.policy.limit.window import leaves_us, refill_us, slice_of
 
-
 DRIFT = 0.001
 """Two clocks that measure the same time may differ by this part of it."""
 
@@ -84,9 +83,11 @@ class Pool:
         """
         self.bucket = want.bucket
         self.touched = now
-        left = self.shares.get(worker, 0) - want.spent - want.back
-        self._set(worker, max(0, left))
-        self.free += max(0, want.back)
+        # A worker may spend more than it had, but not give back more.
+        had = max(0, self.shares.get(worker, 0) - want.spent)
+        back = min(want.back, had)
+        self._set(worker, had - back)
+        self.free += max(0, back)
         self._spent += want.spent
         for at, amount in want.refunds:
             self._refunds[at] = self._refunds.get(at, 0) + amount
@@ -157,7 +158,7 @@ class Pool:
 
     @property
     def _usable(self) -> int:
-        """What may be given. Nothing while more is used than allowed: the limit was lowered, or others got this part."""
+        """What may be given: nothing while more is used than allowed, as the limit was lowered or others got this part."""
         return 0 if self._used > self.bucket.limit else self.free
 
     def _serve(self, ask: Ask) -> int:
