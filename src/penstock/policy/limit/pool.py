@@ -83,9 +83,11 @@ class Pool:
         """
         self.bucket = want.bucket
         self.touched = now
-        left = self.shares.get(worker, 0) - want.spent - want.back
-        self._set(worker, max(0, left))
-        self.free += max(0, want.back)
+        # A worker may spend more than it had, but not give back more.
+        had = max(0, self.shares.get(worker, 0) - want.spent)
+        back = min(want.back, had)
+        self._set(worker, had - back)
+        self.free += max(0, back)
         self._spent += want.spent
         for at, amount in want.refunds:
             self._refunds[at] = self._refunds.get(at, 0) + amount

@@ -139,11 +139,14 @@ class Share:
         keep = min(self._demand(now), self.fair)
         if keep < self.size:
             keep = 0
-        kept = min(self.free, keep)
-        back, self.lost = self.lost + self.free - kept, 0
-        if self.free < 0:
-            kept, back = 0, back if self.held else back - self.free
-        spent = 0
+        if self.free >= 0:
+            kept = min(self.free, keep)
+            back = self.lost + self.free - kept
+        else:
+            # What was taken without a grant is told as spent; of a held measure, as the opposite of giving back.
+            kept = 0
+            back = self.lost + (self.free if self.held else 0)
+        self.lost = spent = 0
         if not self.held:
             spent, self.taken = self.taken, 0
         self.free = kept
