@@ -32,6 +32,7 @@ from penstock.gateway.admin.assets import Console
 from penstock.gateway.admin.routes import Reads
 from penstock.gateway.admin.state import AdminState
 from penstock.gateway.admin.timeline import Timeline
+from penstock.gateway.admin.uses import Uses
 from penstock.gateway.picker import desk
 from penstock.telemetry.catalogue import PLATFORM, SHEETS
 from penstock.telemetry.meter import ROUTES
@@ -130,7 +131,8 @@ def test_every_outcome_is_explained(outcome: Outcome) -> None:
 
 def test_every_endpoint_is_in_the_api() -> None:
     reads = Reads(cast(AdminState, None), Timeline())
-    admin = [route.path for route in (*reads.routes(), *Console().routes())]
+    uses = Uses(cast(AdminState, None))
+    admin = [route.path for route in (*reads.routes(), *uses.routes(), *Console().routes())]
     for path in (*ROUTES.values(), *admin, relay.PATH):
         assert re.search(rf"`[^`]*{re.escape(path)}`", text("docs/api.md")), path
 

@@ -83,5 +83,6 @@ async def feed(timeline: Timeline, state: AdminState) -> None:
         except Exception:  # one bad reading leaves a gap; the listener goes on
             log.warning("the timeline missed a second", exc_info=True)
         # A suspended machine owes many ticks; only the next one is worth taking.
-        due = max(due + TICK_S, monotonic())
-        await anyio.sleep(due - monotonic())
+        now = monotonic()
+        due = max(due + TICK_S, now)
+        await anyio.sleep(due - now)
