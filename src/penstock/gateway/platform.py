@@ -1,5 +1,6 @@
 """What the admin listener shows: numbers and Records of all workers, and the state of every engine."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,9 +16,11 @@ from penstock.core.load import Load
 from penstock.engines.lora import AdapterError, AdapterNotFound, Adapters
 from penstock.gateway.admin.state import Buckets, Costs, Fairness, Limits, Row, Totals
 from penstock.gateway.crew import Hand
+from penstock.gateway.fairness import LOOK_S, Shares
 from penstock.gateway.fleet import Group, Member
 from penstock.gateway.stores import Stores
 from penstock.gateway.uses import limit_row
+from penstock.gateway.waiting import Share
 from penstock.telemetry import buckets, series
 from penstock.telemetry.catalogue import MISSING, PLATFORM, PROCESS, REQUESTS, SHEETS, SIGNALS, TRAFFIC
 from penstock.telemetry.exposition import render
@@ -43,6 +46,7 @@ class Platform:
         self.stores: Stores | None = None
         """Of limits, costs and tenants."""
         self.worker_restarts = self.reloads = self.reload_failures = 0
+        self._shares = Shares()
         self._gone = series.Totals()
         self._started = monotonic()
 
@@ -180,7 +184,14 @@ class Platform:
         return Costs(await stores.costs.totals(by, days, wall()), stores.shipper.shipping.problem)
 
     async def fairness(self) -> Fairness | None:
-        return None
+        return self._shares.tell() if self.stores is not None and self.stores.tenants is not None else None
+
+    async def watch_shares(self) -> None:
+        """Keeps up with how tenants share the engines. Runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            told = [row for hand in list(self.hands) if hand.up for row in await hand.ask("shares")]
+            self._shares.take(monotonic(), msgspec.convert(told, list[Share]))
 
     def totals(self) -> Totals:
         requests = errors = events = read = written = 0.0

@@ -128,6 +128,8 @@ class Supervisor:
             self._crew = await self._hire_all(self._config, self._listener, self._endpoints)
             self._tasks.spawn(self._announce(admin_url))
             self._tasks.spawn(self._tell_loads())
+            if self.stores.tenants is not None:
+                self._tasks.spawn(self.platform.watch_shares())
             await self._stopping.wait()
         finally:
             log.info("stopping: running requests may take up to %g s", self._config.timeouts.drain)

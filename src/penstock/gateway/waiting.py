@@ -2,9 +2,12 @@
 first; this wakes and tells them."""
 
 import itertools
+from collections import deque
 from collections.abc import Iterable, Sequence
 from math import inf
 from typing import NamedTuple
+
+import msgspec
 
 from penstock.config.routing import Queue
 from penstock.core.clock import monotonic
@@ -30,6 +33,24 @@ class Party(NamedTuple):
     tenant: str = ""
     weight: float = 1.0
 
+
+class Share(msgspec.Struct):
+    """One tenant, as one worker saw it. What is of service is as in Served."""
+
+    tenant: str
+    weight: float = 1.0
+    cost: float = 0.0
+    backlog_s: float = 0.0
+    backlog_cost: float = 0.0
+    waiting: int = 0
+    """Requests."""
+    waits: list[float] = []
+    """Seconds, of requests that started lately."""
+
+
+LATELY_S = 60.0
+STARTED = 1000
+"""Starts remembered, for how long tenants waited lately."""
 
 ANYBODY = Party()
 """For where there are no tenants."""
@@ -77,6 +98,8 @@ class Waiting:
         self._keys = itertools.count()
         self._served: dict[tuple[str, str], Served] = {}
         self._backlog = Backlog()
+        self._started: deque[tuple[float, str, float, float]] = deque(maxlen=STARTED)
+        """(when, tenant, weight, wait in seconds) of the last requests that started."""
 
     async def enter(
         self,
@@ -122,6 +145,7 @@ class Waiting:
                 if line.waits.pop(key, None) is not None:
                     line.queue.cancel(key, monotonic())
                 raise refused
+        self._started.append((now + relay.queue_s, party.tenant, party.weight, relay.queue_s))
         return self._turn(line, ask, claim)
 
     def ended(self, tokens: int, engine: str = "") -> None:
@@ -173,6 +197,26 @@ class Waiting:
     def served(self) -> dict[tuple[str, str], Served]:
         """(pool, tenant) -> service since the worker started. Sums over workers are right."""
         return self._served
+
+    def shares(self, now: float) -> list[Share]:
+        """What each tenant got since the worker started, waits for now, and waited lately."""
+        found: dict[str, Share] = {}
+        for (_, tenant), served in self._served.items():
+            share = found.setdefault(tenant, Share(tenant))
+            share.cost += served.cost
+            share.backlog_s += served.backlog_s
+            share.backlog_cost += served.backlog_cost
+        for line in self._lines.values():
+            for tenant, count, weight in line.order.waiting():
+                share = found.setdefault(tenant, Share(tenant))
+                share.waiting += count
+                share.weight = weight
+        for at, tenant, weight, wait_s in self._started:
+            if at > now - LATELY_S:
+                share = found.setdefault(tenant, Share(tenant))
+                share.weight = weight
+                share.waits.append(wait_s)
+        return list(found.values())
 
     def explain(self) -> list[dict[str, object]]:
         """For people."""

@@ -16,6 +16,7 @@ import ssl
 import sys
 from typing import Any
 
+import msgspec
 import uvloop
 
 from penstock.config.schema import Config
@@ -80,6 +81,8 @@ def answer_to(ask: Ask, app: App) -> list[Any]:
             return why(app, ask.about)
         case "health":
             return [app.fleet.health.explain(monotonic())]
+        case "shares":
+            return [msgspec.to_builtins(share) for share in app.waiting.shares(monotonic())]
     return []
 
 

@@ -283,6 +283,11 @@ class FairOrder:
         """Tenants that wait, and their weights."""
         return {tenant: flow.account.weight for band in self._bands.values() for tenant, flow in band.flows.items()}
 
+    def waiting(self) -> list[tuple[str, int, float]]:
+        """Tenants that wait, with how many requests and at what weight; once for each priority."""
+        flows = (flow for band in self._bands.values() for flow in band.flows.values())
+        return [(flow.account.tenant, len(flow.waiters), flow.account.weight) for flow in flows]
+
     def explain(self, most: int = 20) -> list[dict[str, object]]:
         """For people: the tenants that wait, those with most waiting first."""
         flows = [(flow.cost / flow.weight, band, flow) for band in self._bands.values() for flow in band.flows.values()]
