@@ -22,6 +22,7 @@ PenstockError
     ├── InternalError       500   internal_error
     ├── UpstreamFailed      502   upstream_refused | upstream_reset | upstream_malformed
     ├── Unavailable         503   engine_unavailable | overloaded | identity_unavailable | ledger_full
+    │                             | ledger_unavailable | audit_unavailable
     ├── LimitsUnavailable   503   limits_unavailable
     └── UpstreamTimeout     504   first_byte_timeout | engine_slow | stall_timeout | total_timeout | connect_timeout
                                   | drain_timeout
