@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from penstock.policy.limit.bucket import Bucket
+from penstock.policy.limit.local import Reservation
+from penstock.policy.limit.refusal import Why
 from penstock.policy.limit.statement import Batch, Statement
 from penstock.state.limits.postgres import PostgresStore
 from penstock.state.limits.redis import RedisStore
 from penstock.state.limits.store import LimitStore, Now, StoreAway
 from tests.real.servers import Server
 from tests.state.limits.exchanges import Meaning, exchanges
+from tests.state.limits.replica import rule, running
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
@@ -135,3 +138,44 @@ async def test_a_batch_is_one_round_trip_of_a_millisecond_or_two(store: LimitSto
     median = sorted(taken)[len(taken) // 2]
     print(f"{type(store).__name__}: median {median * 1e3:.2f} ms for 30 buckets")
     assert median < 0.25
+
+
+@pytest.mark.parametrize("fail_open", [False, True])
+async def test_a_replica_lives_through_a_frozen_and_a_stopped_server(server: Server, fail_open: bool) -> None:
+    """No request waits longer than its 50 ms; rules decide as they say; everything goes on without a restart."""
+    async with running(opened(server), rule(10**9, fail_open=fail_open), key=uuid.uuid4().hex) as replica:
+        worker = replica.workers[0]
+
+        async def play(seconds: float) -> tuple[int, int, float]:
+            """(let through, refused, longest wait)."""
+            through = refused = 0
+            longest = 0.0
+            ends = time.monotonic() + seconds
+            while time.monotonic() < ends:
+                began = time.monotonic()
+                result = await worker.reserve(10)
+                longest = max(longest, time.monotonic() - began)
+                if isinstance(result, Reservation):
+                    worker.limits.settle(result, 10, 0)
+                    through += 1
+                else:
+                    assert result.why is Why.AWAY
+                    refused += 1
+                await asyncio.sleep(0.005)
+            return through, refused, longest
+
+        await play(1.0)
+        for fail, mend in ((server.freeze, server.thaw), (server.stop, server.start)):
+            before = await play(1.0)
+            assert before[0] > 50
+            assert before[1] <= before[0] / 20
+            fail()
+            try:
+                # Shares last as long as their lease; then the store is missed.
+                _, refused, longest = await play(4.0)
+                assert longest < 0.1
+                assert refused == 0 if fail_open else refused > 50
+                assert replica.keeper.away
+            finally:
+                await asyncio.to_thread(mend)
+            await replica.mended()
