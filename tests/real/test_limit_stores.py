@@ -1,6 +1,7 @@
 """Limits on a real Redis and a real PostgreSQL: the same meaning, the servers' clocks, outages without a hang."""
 
 import asyncio
+import random
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -179,3 +180,38 @@ async def test_a_replica_lives_through_a_frozen_and_a_stopped_server(server: Ser
             finally:
                 await asyncio.to_thread(mend)
             await replica.mended()
+
+
+async def test_two_replicas_of_four_workers_use_what_one_key_is_allowed(server: Server) -> None:
+    """100 clients in a closed loop: in every window at most the limit, and nearly all of it."""
+    limit, window_s, seconds = 10_000, 4.0, 12.0
+    rules, key = (rule(limit, window_s=window_s),), uuid.uuid4().hex
+    used: list[tuple[float, int]] = []
+    async with (
+        running(opened(server), *rules, key=key, workers=4) as one,
+        running(opened(server), *rules, key=key, workers=4) as two,
+    ):
+        workers = [*one.workers.values(), *two.workers.values()]
+        ends = time.monotonic() + seconds
+
+        async def client(number: int) -> None:
+            rng = random.Random(number)
+            while time.monotonic() < ends:
+                worker, prompt, answer = rng.choice(workers), rng.randint(5, 20), rng.randint(5, 40)
+                result = await worker.reserve(prompt, 40)
+                at = time.monotonic()
+                await asyncio.sleep(rng.uniform(0.01, 0.3))
+                if isinstance(result, Reservation):
+                    worker.limits.settle(result, prompt, answer)
+                    used.append((at, prompt + answer))
+
+        await asyncio.gather(*map(client, range(100)))
+    used.sort()
+    total = first = 0
+    for at, amount in used:
+        total += amount
+        while used[first][0] <= at - window_s:
+            total -= used[first][1]
+            first += 1
+        assert total <= limit
+    assert sum(amount for _, amount in used) > 0.9 * limit * seconds / window_s
