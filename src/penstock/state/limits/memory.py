@@ -9,12 +9,13 @@ SWEEP_US = 60_000_000
 
 
 class MemoryStore:
-    """See LimitStore."""
+    """See LimitStore. `sweep_us`: how often it drops what counts no more."""
 
-    def __init__(self, now: Now | None = None) -> None:
+    def __init__(self, now: Now | None = None, sweep_us: int = SWEEP_US) -> None:
         self._now = now or steady()
         self._accounts: dict[str, tuple[Bucket, Account]] = {}
-        self._sweep_us = 0
+        self._sweep_us = sweep_us
+        self._sweep_at_us = self._now() + sweep_us
 
     async def exchange(self, batch: Batch) -> Answers:
         """See LimitStore. Never away."""
@@ -25,8 +26,8 @@ class MemoryStore:
             _, account = self._accounts.get(bucket.id) or (bucket, Account())
             self._accounts[bucket.id] = bucket, account
             answers.append(account.exchange(batch, statement, now_us))
-        if now_us >= self._sweep_us:
-            self._sweep_us = now_us + SWEEP_US
+        if now_us >= self._sweep_at_us:
+            self._sweep_at_us = now_us + self._sweep_us
             ended = [name for name, (bucket, account) in self._accounts.items() if account.ends_us(bucket) < now_us]
             for name in ended:
                 del self._accounts[name]

@@ -55,8 +55,8 @@ class PostgresStore:
             await self._drop()
             raise StoreAway(f"PostgreSQL: {error}") from error
         except asyncio.CancelledError:
-            self._hang_up()
-            work.cancel()
+            if not self._hang_up():
+                work.cancel()
             await asyncio.wait((work,))
             if not work.cancelled():
                 work.exception()
@@ -95,11 +95,13 @@ class PostgresStore:
             await connection.execute(schema)
         return connection
 
-    def _hang_up(self) -> None:
-        """Ends the connection under whoever waits on it."""
-        if self._connection is not None and not self._connection.closed:
-            with socket.socket(fileno=os.dup(self._connection.fileno())) as line:
-                line.shutdown(socket.SHUT_RDWR)
+    def _hang_up(self) -> bool:
+        """Ends the connection under whoever waits on it. False: there is none yet."""
+        if self._connection is None or self._connection.closed:
+            return False
+        with socket.socket(fileno=os.dup(self._connection.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+        return True
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -30,9 +30,9 @@ create index if not exists limit_account_ends on limit_account (ends_us);
 
 
 class SqliteStore:
-    """See LimitStore. Raises ConfigError when the file cannot be used."""
+    """See LimitStore. Raises ConfigError when the file cannot be used. `sweep_us`: see MemoryStore."""
 
-    def __init__(self, path: Path, now: Now | None = None) -> None:
+    def __init__(self, path: Path, now: Now | None = None, sweep_us: int = SWEEP_US) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
@@ -43,7 +43,8 @@ class SqliteStore:
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"limits: cannot use {path}: {error}; remove the file or name another") from error
         self._now = now or steady(seen_us)
-        self._sweep_us = 0
+        self._sweep_us = sweep_us
+        self._sweep_at_us = self._now() + sweep_us
         # One thread: exchanges are written one after the other, even when one was given up on.
         self._thread = ThreadPoolExecutor(1, "limits")
         self._decode = msgspec.msgpack.Decoder(Account).decode
@@ -76,8 +77,8 @@ class SqliteStore:
                 answers.append(account.exchange(batch, statement, now_us))
                 values = (bucket.id, self._encode(account), account.seen_us, account.ends_us(bucket))
                 self._base.execute("insert or replace into limit_account values (?, ?, ?, ?)", values)
-            if now_us >= self._sweep_us:
-                self._sweep_us = now_us + SWEEP_US
+            if now_us >= self._sweep_at_us:
+                self._sweep_at_us = now_us + self._sweep_us
                 self._base.execute("delete from limit_account where ends_us < ?", (now_us,))
         return Answers(now_us, tuple(answers))
 
