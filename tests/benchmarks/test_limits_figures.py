@@ -47,9 +47,8 @@ def seen(rows: list[tuple[float, float, str]]) -> outages.Seen:
 
 def run(more: dict[str, tuple[float, float, str]]) -> outages.Run:
     rows = {"open": OPEN, "closed": CLOSED}
-    return outages.Run(
-        3.0, 33.0, {rule: seen([*own, *([more[rule]] if rule in more else [])]) for rule, own in rows.items()}
-    )
+    rules = {rule: seen([*own, *([more[rule]] if rule in more else [])]) for rule, own in rows.items()}
+    return outages.Run(3.0, 33.0, rules, [(10.0, 0.001, "200")])
 
 
 @pytest.mark.parametrize("name", ["stopped", "frozen"])
@@ -85,6 +84,11 @@ def test_a_rule_recovers_when_it_is_enforced_again() -> None:
     assert [outages.astray(astray, rule) for rule in outages.RATES] == [1, 1]
 
 
+def test_what_the_gateway_adds_is_what_the_engine_alone_does_not_take() -> None:
+    found = outages.figures_of("frozen", run({}), "open")
+    assert (found["p99_ms"], found["direct_p99_ms"], found["added_p99_ms"]) == (50.0, 1.0, 49.0)
+
+
 def test_bars_take_the_worse_rule_and_every_outage(tmp_path: Path) -> None:
     slow = run({"open": (20.0, 2.0, "200")})
     figures = {
@@ -93,8 +97,8 @@ def test_bars_take_the_worse_rule_and_every_outage(tmp_path: Path) -> None:
     }
     bars = {bar.name: bar for bar in outages.bars(figures)}
     assert not bars["outages_slow_hung"].holds
-    assert not bars["outages_slow_p99"].holds
-    assert [name for name, bar in bars.items() if not bar.holds] == ["outages_slow_hung", "outages_slow_p99"]
+    assert not bars["outages_slow_added_p99"].holds
+    assert [name for name, bar in bars.items() if not bar.holds] == ["outages_slow_hung", "outages_slow_added_p99"]
 
 
 def test_proofs_run_one_by_one_meet_in_one_file(tmp_path: Path) -> None:
