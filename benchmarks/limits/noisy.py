@@ -40,7 +40,7 @@ from penstock.policy.fair import Prices, jain
 
 RESULTS = ROOT / "results" / "limits"
 SLOTS = 4
-LOAD = 0.6
+LOAD = 0.7
 FLOOD = 50
 OUTSTANDING = 4
 LENGTHS = (6, 12, 24, 12)
@@ -50,23 +50,27 @@ PRICES = Prices()
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    rounds: int = 5
-    seconds: float = 40.0
+    rounds: int = 8
+    calibrate_s: float = 5.0
+    """Every round begins with it: a machine's speed changes."""
+    seconds: float = 25.0
     """Of share and of flood."""
-    greedy_s: float = 25.0
-    warm_s: float = 5.0
+    greedy_s: float = 20.0
+    warm_s: float = 4.0
     """At the start of the greedy phases, not counted."""
 
 
-QUICK = Plan(1, 15.0, 8.0, 2.0)
+QUICK = Plan(1, 4.0, 15.0, 8.0, 2.0)
+SETTLE_S = 2.5
+"""Between phases: clients have left, the engine stops their requests, and its metrics are read again."""
 
 
 @dataclass(slots=True)
 class Raw:
     """Waits in seconds, services in cost per second."""
 
-    rate: float = 0.0
-    """Requests per second that the engine does with all slots busy."""
+    rates: list[float] = field(default_factory=list)
+    """Requests per second that the engine does with all slots busy, per round."""
     share: list[dict[str, list[float]]] = field(default_factory=list)
     flood: list[dict[str, list[float]]] = field(default_factory=list)
     refused: list[dict[str, int]] = field(default_factory=list)
@@ -120,7 +124,7 @@ async def arrivals(
             times = poisson(random.Random(f"{tenant.name} {number}"), own, plan.seconds)
             tasks.create_task(at_times(load, tenant, begun, times, 0 if flooded else 1))
     await gone(beside)
-    await asyncio.sleep(0.5)  # Records are booked and written
+    await asyncio.sleep(SETTLE_S)
     queued = {record["id"]: float(record.get("queue_s", 0.0)) for record in platform.records()}
     waits: dict[str, list[float]] = {tenant.name: [] for tenant in modest}
     refused = {tenant.name: 0 for tenant in (*modest, noisy)}
@@ -162,6 +166,7 @@ async def greedy(platform: Platform, plan: Plan, number: int) -> dict[str, float
     await watch()
     for each in loads:
         await gone(each)
+    await asyncio.sleep(SETTLE_S)
     return found
 
 
@@ -171,10 +176,9 @@ def service_of(load: Load, name: str) -> float:
 
 
 async def gone(task: asyncio.Future[None]) -> None:
-    """Ends a load, its clients leaving, and lets the engine see it."""
+    """Ends a load; its clients leave."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await asyncio.sleep(0.5)
 
 
 def run(plan: Plan) -> Raw:
@@ -187,12 +191,12 @@ def run(plan: Plan) -> Raw:
         up(Path(folder) / "queue", keys, SLOTS, queue=queue) as fair,
         up(Path(folder) / "open", keys, SLOTS, max_in_flight=0) as unqueued,
     ):
-        for platform in (unqueued, fair):
-            raw.rate = asyncio.run(calibrate(platform, 8.0, random.Random(1)))
-        say(f"the engine does {raw.rate:.2f} requests/s; each modest tenant sends {LOAD * raw.rate / SLOTS:.2f}")
         for number in range(plan.rounds):
+            rate = asyncio.run(calibrate(fair, plan.calibrate_s, random.Random(number)))
+            raw.rates.append(rate)
+            say(f"round {number + 1}: {rate:.2f} requests/s; each modest tenant sends {LOAD * rate / SLOTS:.2f}")
             for flooded in (False, True) if number % 2 else (True, False):
-                waits, refused, sent = asyncio.run(arrivals(fair, plan, raw.rate, number, flooded=flooded))
+                waits, refused, sent = asyncio.run(arrivals(fair, plan, rate, number, flooded=flooded))
                 (raw.flood if flooded else raw.share).append(waits)
                 if flooded:
                     raw.refused.append(refused)
@@ -210,7 +214,11 @@ def run(plan: Plan) -> Raw:
 
 def figures(raw: Raw) -> dict[str, Any]:
     """What follows from the raw data."""
-    found: dict[str, Any] = {"requests_per_s": round(raw.rate, 3), "rounds": len(raw.flood), "tenants": {}}
+    found: dict[str, Any] = {
+        "requests_per_s": [round(rate, 2) for rate in raw.rates],
+        "rounds": len(raw.flood),
+        "tenants": {},
+    }
     for name in raw.flood[0]:
         share = [wait for waits in raw.share for wait in waits[name]]
         flood = [wait for waits in raw.flood for wait in waits[name]]

@@ -19,7 +19,7 @@ def made(flood_s: float, jain_of: list[float]) -> Raw:
     names = [tenant.name for tenant in tenants()]
     waits = {name: [0.1 * number for number in range(100)] for name in names[:3]}
     return Raw(
-        rate=8.0,
+        rates=[8.0],
         share=[waits],
         flood=[{name: [flood_s * wait for wait in own] for name, own in waits.items()}],
         refused=[dict.fromkeys(names, 0)],

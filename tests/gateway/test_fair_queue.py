@@ -206,3 +206,26 @@ async def test_an_engine_that_others_keep_busy_has_no_room_and_requests_wait_for
         await world.until(floor.seen(1))
         floor.let(1)
         assert (await client.answer()).status == 200
+
+
+async def test_a_stale_connection_is_tried_anew_in_the_place_that_its_request_has() -> None:
+    async with World() as world:
+        floor = Floor(world, 1)
+        answering, used = world.engine.script, set[int]()
+
+        async def script(seen: Seen, wire: Wire) -> None:
+            """Every connection is good for one request."""
+            if wire.number in used:
+                wire.reset()
+            else:
+                used.add(wire.number)
+                await answering(seen, wire)
+
+        world.engine.script = script
+        clients = [await occupy(world, floor, 0)]
+        for user in range(1, 6):
+            clients.append(await send(world, user))
+        assert await in_turn(world, floor, clients) == [1, 2, 3, 4, 5]
+        assert floor.peak == {"engine1": 1}
+        await world.quiet()
+        assert sum(len(record.attempts) == 2 for record in world.records) == 5

@@ -205,8 +205,21 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
             app.bulkheads.leave(place)
 
 
-def _left(app: App, relay: Relay, verdict: Verdict | None, failure: RequestError | None) -> None:
-    """An attempt is over: its lease returns, and others may wait for the room that it leaves."""
+def _stale(app: App, relay: Relay, tries: Tries, failure: RequestError | None) -> bool:
+    """Whether a kept-alive connection was closed as we wrote: the same engine deserves a fresh one first."""
+    return (
+        failure is not None
+        and relay.was_reused
+        and failure.code == "upstream_reset"
+        and not (relay.left or relay.committed or app.draining)
+        and tries.repeatable
+        and len(relay.attempts) + 1 < app.attempts
+    )
+
+
+def _left(app: App, relay: Relay, verdict: Verdict | None, failure: RequestError | None, again: bool) -> None:
+    """An attempt is over: its lease returns, and others may wait for the room that it leaves; unless it goes on there
+    `again`, and leaves none."""
     lease = relay.lease  # a second engine may have taken over
     assert lease is not None
     app.fleet.release(lease, monotonic())
@@ -214,7 +227,7 @@ def _left(app: App, relay: Relay, verdict: Verdict | None, failure: RequestError
         app.judge(relay, lease, verdict, failure)
     if relay.turn is not None:
         relay.turn.charge(*relay.spent())
-    if app.waiting.used:
+    if app.waiting.used and not again:
         app.waiting.ended(lease.tokens, lease.engine)
 
 
@@ -240,7 +253,8 @@ async def _answer_from_engine(
             relay.well = well and tries.ask is not SOLE
             verdict = None if well else relay.verdict(failure)
         finally:
-            _left(app, relay, verdict, failure)
+            fresh = not fresh and _stale(app, relay, tries, failure)
+            _left(app, relay, verdict, failure, fresh)
         if failure is None:
             relay.attempts.append(Attempt(relay.engine, relay.sent_at - request.received, relay.was_reused))
             return None
@@ -249,8 +263,5 @@ async def _answer_from_engine(
             return client_left()
         if relay.committed:
             return failure
-        # A kept-alive connection may have been closed as we wrote: the same engine deserves a fresh one first.
-        stale = not fresh and relay.was_reused and failure.code == "upstream_reset"
-        fresh = stale and tries.repeatable and len(relay.attempts) < app.attempts
         if app.draining or not (fresh or tries.may_go_on(failure)):
             raise failure
