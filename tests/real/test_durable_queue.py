@@ -112,6 +112,8 @@ async def world(broker: Broker, tmp_path: Path, port: int, answer: Any) -> Async
         finally:
             for child in made.children:
                 child.kill()
+            for child in made.children:
+                assert "Traceback" not in child.log.read_text(), child.log.read_text()[-3000:]
 
 
 async def told(call: Call) -> None:
@@ -256,6 +258,20 @@ async def test_a_sleeping_puller_wakes_to_nothing(broker: Broker, tmp_path: Path
         assert first.content == again.content == b'{"run": 2}'
         assert (await here.status(id_))["attempts"] == 2
         await here.until_empty(within=20)
+
+
+async def test_a_long_run_is_not_taken_for_dead(broker: Broker, tmp_path: Path, free_port: Callable[[], int]) -> None:
+    async def long(call: Call) -> None:
+        await asyncio.sleep(7)
+        await told(call)
+
+    async with world(broker, tmp_path, free_port(), long) as here:
+        await here.begin("serve", "--silent", "2")
+        await here.begin("pull", "--silent", "2")
+        id_ = await here.post(1)
+        assert (await here.get(id_)).json()["for"] == id_
+        assert here.runs()[id_.encode()] == 1
+        assert (await here.status(id_))["attempts"] == 1
 
 
 async def test_a_broker_that_crashes_loses_nothing(

@@ -12,7 +12,10 @@ from penstock.core.errors import PenstockError
 
 
 class BrokerAway(PenstockError):
-    """The broker did not do it, or nobody knows whether it did. All calls may be repeated."""
+    """The broker did not do it, or nobody knows whether it did. All calls may be repeated.
+
+    Client libraries repeat calls as well, without a word.
+    """
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -85,7 +88,10 @@ class Broker(Protocol):
         """Adds an id at the end, on disk when this returns. False when the queue is full."""
 
     async def enqueue(self, id_: str, values: Mapping[str, bytes]) -> bool:
-        """Keeps values under new keys and then adds the id, on disk when this returns. False when the queue is full."""
+        """Keeps values under new keys and then adds the id, on disk when this returns. False when the queue is full.
+
+        Doing it again changes nothing, whatever became of the values meanwhile.
+        """
 
     async def pull(self, most: int, wait_s: float) -> list[Held]:
         """Hands out ids, first those whose holder was silent for too long; waits for the first one."""

@@ -29,11 +29,13 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 """
 PUSH = """
+for at = 2, #KEYS do if redis.call('EXISTS', KEYS[at]) == 1 then return 1 end end
 if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
 for at = 2, #KEYS do redis.call('SET', KEYS[at], ARGV[at + 2], 'PX', ARGV[3]) end
 redis.call('XADD', KEYS[1], '*', 'id', ARGV[2])
 return 1
 """
+"""With records: what was kept by a call whose answer got lost is not kept, nor queued, again."""
 GIVE_BACK = """
 if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('XDEL', KEYS[1], ARGV[2])
@@ -153,7 +155,7 @@ class RedisBroker:
 
     async def extend(self, held: Held) -> None:
         async with _calls():
-            await self._ask("XCLAIM", self._queue, GROUP, self._name, 0, held.receipt, "JUSTID")
+            await self._client.xclaim(self._queue, GROUP, self._name, 0, [held.receipt], justid=True)
 
     async def give_back(self, held: Held, delay_s: float) -> None:
         async with _calls():
