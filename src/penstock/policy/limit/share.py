@@ -14,10 +14,8 @@ RECHECK_S = 0.1
 """So long "no room" is believed: refunds of others may make room sooner than the window does."""
 BELIEF_S = 1.0
 """So long "no room" is believed while the store takes its time to say it again: slow is not away."""
-SHRINK = 0.95
-"""What a worker keeps of a held measure follows its recent peak; so much of that is left a report later."""
-SPARE = 1.25
-"""Of the recent peak, so that few requests have to wait for more."""
+SHRINK = 0.8
+"""Part of a held measure that a worker keeps from one report to the next while it does not use it."""
 
 
 class Share:
@@ -39,7 +37,6 @@ class Share:
         "least",
         "lost",
         "need",
-        "peak",
         "quantum",
         "rate",
         "refill_at",
@@ -70,8 +67,6 @@ class Share:
         self.refunds: dict[int, int] = {}
         """Too much reserved, by when, in multiples of `quantum`."""
         self.quantum = counted.bucket.window_us / SLICES / 1e6 or 1.0
-        self.peak = 0.0
-        """Of a held measure: the most that was in use of late."""
         self.need = 0
         self.least = 0
         self.size = 0
@@ -118,8 +113,6 @@ class Share:
     def settle(self, reserved: int, actual: int, at: float) -> None:
         """What was reserved `at` and what it came to."""
         if self.held:
-            if self.taken > self.peak:
-                self.peak = self.taken
             self.taken -= reserved
             if self.used > self.bucket.limit:
                 # The limit was lowered, or given to others while this replica was away: what ends is not used again.
@@ -184,8 +177,7 @@ class Share:
     def _demand(self, now: float) -> int:
         """What the next intervals will need, judged by the last ones."""
         if self.held:
-            peak, self.peak = max(self.peak, self.taken), max(self.peak * SHRINK, self.taken)
-            return max(0, int(peak * SPARE) - self.taken)
+            return max(0, int((self.taken + self.free) * SHRINK) - self.taken)
         elapsed = max(self.interval / 2, now - self.reported)
         self.rate = (self.rate + self.taken / elapsed) / 2
         return int(self.rate * AHEAD * self.interval)
