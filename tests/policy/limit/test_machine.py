@@ -179,7 +179,7 @@ class World:
                 assert (share.free, share.taken, share.lost, share.need) == (0, 0, 0, 0)
 
 
-@settings(QUICK, max_examples=200, phases=(Phase.explicit, Phase.generate))
+@settings(QUICK, max_examples=100, phases=(Phase.explicit, Phase.generate))
 @given(held=st.sampled_from([False, False, False, True]), steps=STEPS)
 def test_any_order_of_messages_keeps_the_limit(held: bool, steps: list[tuple[str, float, int, int, int]]) -> None:
     world = World(held)
