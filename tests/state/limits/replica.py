@@ -50,7 +50,7 @@ class Worker:
 
     async def reserve(self, input_tokens: int, output_tokens: int = 0) -> Reservation | Refused:
         result = self.limits.reserve(self.plan, monotonic(), input_tokens, output_tokens)
-        deadline = monotonic() + WAIT_S
+        deadline = monotonic() + self.replica.wait_s
         number = 0
         while isinstance(result, Short):
             number = result.number
@@ -68,6 +68,7 @@ class Worker:
 
 class Replica:
     def __init__(self, store: LimitStore, rules: tuple[Rule, ...], key: str, workers: int) -> None:
+        self.wait_s = WAIT_S
         self.keeper = Keeper(Broker(secrets.token_hex(4), LEASE_S), store, self.tell)
         self.workers = {number: Worker(number, self, rules, key) for number in range(workers)}
 

@@ -55,6 +55,7 @@ async def recovered(replica: Replica) -> None:
 async def test_requests_that_come_together_are_asked_for_together() -> None:
     store = Moody()
     async with running(store, rule(10_000), workers=4) as replica:
+        replica.wait_s = 5.0
         results = await asyncio.gather(*(admitted(worker) for worker in replica.workers.values() for _ in range(50)))
         assert all(results)
         assert len(store.batches) < 10
