@@ -176,7 +176,7 @@ async def test_a_replica_lives_through_a_frozen_and_a_stopped_server(server: Ser
                 _, refused, longest = await play(4.0)
                 assert longest < 0.1
                 assert refused == 0 if fail_open else refused > 50
-                assert replica.keeper.away
+                assert replica.keeper.problem
             finally:
                 await asyncio.to_thread(mend)
             await replica.mended()

@@ -1,6 +1,7 @@
 """A replica in real time: a keeper with workers that reserve as the gateway does."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,14 +11,16 @@ from penstock.core.clock import monotonic
 from penstock.core.limit import Measure, Rule
 from penstock.core.tasks import Tasks
 from penstock.core.tenant import Principal, Tenant
+from penstock.policy.limit.broker import Broker
 from penstock.policy.limit.bucket import counted
 from penstock.policy.limit.local import SCAN_S, LocalLimits, Plan, Reservation, Short
 from penstock.policy.limit.messages import Grants, Wants
 from penstock.policy.limit.refusal import Refused
-from penstock.state.limits.keeper import Keeper, KeeperSettings
+from penstock.state.limits.keeper import Keeper
 from penstock.state.limits.store import LimitStore
 
 WAIT_S = 0.05
+LEASE_S = 3.0
 MINUTE = 60.0
 
 
@@ -38,7 +41,7 @@ class Worker:
     def report(self) -> None:
         wants = self.limits.wants(monotonic())
         if wants is not None:
-            self.replica.keeper.hear(self.number, msgspec.msgpack.decode(msgspec.msgpack.encode(wants), type=Wants))
+            self.replica.keeper.heard(self.number, msgspec.msgpack.decode(msgspec.msgpack.encode(wants), type=Wants))
 
     def told(self, grants: Grants) -> None:
         self.limits.take(grants, monotonic())
@@ -47,7 +50,7 @@ class Worker:
 
     async def reserve(self, input_tokens: int, output_tokens: int = 0) -> Reservation | Refused:
         result = self.limits.reserve(self.plan, monotonic(), input_tokens, output_tokens)
-        deadline = monotonic() + WAIT_S
+        deadline = monotonic() + self.replica.wait_s
         number = 0
         while isinstance(result, Short):
             number = result.number
@@ -65,7 +68,8 @@ class Worker:
 
 class Replica:
     def __init__(self, store: LimitStore, rules: tuple[Rule, ...], key: str, workers: int) -> None:
-        self.keeper = Keeper(store, self.tell, KeeperSettings())
+        self.wait_s = WAIT_S
+        self.keeper = Keeper(Broker(secrets.token_hex(4), LEASE_S), store, self.tell)
         self.workers = {number: Worker(number, self, rules, key) for number in range(workers)}
 
     def tell(self, number: int, grants: Grants) -> None:
@@ -80,10 +84,10 @@ class Replica:
     async def mended(self) -> None:
         """The store answers again."""
         for _ in range(500):
-            if not self.keeper.away:
+            if not self.keeper.problem:
                 return
             await asyncio.sleep(0.02)
-        raise TimeoutError(self.keeper.reason)
+        raise TimeoutError(self.keeper.problem)
 
     async def scan(self) -> None:
         while True:

@@ -87,10 +87,11 @@ class Keeper:
                 continue
 
     async def close(self) -> None:
-        """After the workers have ended: gives back what is left, if the store listens."""
+        """After the workers have ended: tells what was spent and gives back what is left, if the store listens."""
         batch = self._broker.farewell()
-        if batch is not None and not self.problem:
+        while batch is not None and not self.problem:
             await self._exchange(batch)
+            batch = self._broker.batch(monotonic())
         await self._store.close()
 
     async def _exchange(self, batch: Batch) -> None:
