@@ -201,9 +201,10 @@ def bars(figures: dict[str, Any], plan: Plan) -> list[Bar]:
     """Two per store and kind."""
     found = []
     for name, own in figures.items():
+        dated = f"{own['by_record']} by when the gateway received requests, {own['by_end']} by when they ended"
         why = f"{own['tokens']} tokens of {plan.limit * plan.windows} in {own['requests']} requests; told {own['told']}"
         found += [
-            Bar(f"exact_{name}_fullest_window", own["by_arrival"], 1 + TOLERANCE, "of limit"),
+            Bar(f"exact_{name}_fullest_window", own["by_arrival"], 1 + TOLERANCE, "of limit", why=dated),
             Bar(f"exact_{name}_total", own["total_over_allowed"], 1 - TOLERANCE, "of allowed", "higher", why=why),
         ]
     return found
