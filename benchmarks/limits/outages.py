@@ -16,7 +16,6 @@ same program sends at the same time: both suffer alike from whatever else runs o
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 import time
 from collections import Counter
@@ -35,7 +34,7 @@ from benchmarks.limits.client import Client, Timer, request
 from benchmarks.limits.engine import START, Engine
 from benchmarks.limits.link import Link
 from benchmarks.limits.proof import Proof
-from benchmarks.limits.replica import Replica, places, replica
+from benchmarks.limits.replica import Replica, places, records, replica
 from benchmarks.limits.windows import most
 from tests.real.servers import Server, redis_at
 
@@ -161,7 +160,7 @@ async def _platform(made: Replica, folder: Path, store: str, engine: int, rule: 
     """The port of one whose only limit is of this kind."""
     text = f"total_tokens={LIMIT}/minute" + (",fail_open" if rule == "open" else "")
     key = f"sk-{rule}-0123456789abcdef"
-    async with replica(made, folder / rule, engine, key=key, store=store, rules=[text], workers=WORKERS) as ready:
+    async with replica(made, folder / rule, engine, keys=(key,), store=store, rules=[text], workers=WORKERS) as ready:
         yield ready.port
 
 
@@ -203,8 +202,7 @@ async def _load(port: int, name: str, begun: float, rate: float, seconds: float)
 
 
 def _recorded(folder: Path) -> int:
-    with (folder / "access.jsonl").open("rb") as records:
-        return sum(json.loads(line)["status"] == 200 for line in records)
+    return sum(record["status"] == 200 for record in records(folder))
 
 
 def figures_of(name: str, run: Run, rule: str) -> dict[str, Any]:

@@ -9,11 +9,12 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
+from typing import Any
 
 from benchmarks.gateway.gateways import ROOT, NotStarted
 from benchmarks.limits.engine import MODEL
@@ -42,7 +43,7 @@ def places(count: int) -> list[Replica]:
 
 @asynccontextmanager
 async def replica(
-    made: Replica, folder: Path, engine: int, *, key: str, store: str, rules: Sequence[str], workers: int
+    made: Replica, folder: Path, engine: int, *, keys: Sequence[str], store: str, rules: Sequence[str], workers: int
 ) -> AsyncIterator[Replica]:
     """One that is ready. `engine`: port of its engine; `rules`: of every key; `store`: URL of their counts. Raises
     NotStarted."""
@@ -51,7 +52,7 @@ async def replica(
         "listen": {"host": "127.0.0.1", "port": made.port},
         "admin": {"host": "127.0.0.1", "port": made.admin},
         "workers": workers,
-        "auth": {"keys": [key]},
+        "auth": {"keys": list(keys)},
         "state": {"folder": str(folder / "state")},
         "rate_limits": {"store": store, "key": list(rules)},
         "engines": [{"kind": "http", "name": "mock", "url": url, "models": [MODEL], "metrics": "off"}],
@@ -75,6 +76,12 @@ async def replica(
         yield made
     finally:
         await _stop(process)
+
+
+def records(folder: Path) -> Iterator[dict[str, Any]]:
+    """What a replica in this folder has written of requests that have ended."""
+    with (folder / "access.jsonl").open("rb") as lines:
+        yield from map(json.loads, lines)
 
 
 def _prepare(folder: Path, wanted: dict[str, object]) -> tuple[Path, Path]:

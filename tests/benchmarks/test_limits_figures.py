@@ -24,7 +24,7 @@ def test_the_fullest_window_is_the_largest_sum_of_any(amounts: list[tuple[int, i
 def test_a_window_counts_what_comes_to_the_engine_and_what_ends_there() -> None:
     plan = exact.Plan(limit=100, window_s=10, windows=2)
     served = [(0.0, 9.0, 40, 10), (5.0, 11.0, 40, 10), (10.0, 12.0, 40, 10), (20.0, 21.0, 5, 5)]
-    found = exact.figures_of(exact.Run(served, {"200": 4}), plan)
+    found = exact.figures_of(exact.Run(served, {"200": 4}, [(0.0, 50)]), plan)
     assert found["by_arrival"] == 1.0
     assert found["by_end"] == 1.5
     assert found["requests"] == 3, "what came after the time is not counted"
