@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.state.queue import Broker, BrokerAway, Kept, open_broker
-from penstock.state.queue.brokers import BrokerSettings
+from penstock.state.queue.broker import BrokerSettings
 from tests.real.brokers import Child, nats, redis
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
