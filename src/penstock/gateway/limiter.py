@@ -99,7 +99,7 @@ class Limiter:
         written = self._estimates.output_tokens(model, key, call.most_output or None)
         spend = most(self._book, model, read, written, epoch + request.received) if spends else 0
         need = Need(plan, key, read, written, spend, spends)
-        answer = self._local.reserve(plan, request.received, read, written, spend)
+        answer = self._local.reserve(plan, monotonic(), read, written, spend)
         if isinstance(answer, Short):
             return self._ask(relay, need, answer)
         self._decided(relay, need, answer)
