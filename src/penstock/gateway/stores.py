@@ -84,6 +84,8 @@ class Stores:
         ):
             if was != wanted:
                 raise ConfigError(f"{field}: it changes only with a restart")
+        if self.keeper is None and config.rate_limits.rules():
+            raise ConfigError("rate_limits: the first limits need a restart; others may come and go without one")
 
     async def open(self) -> None:
         """Opens what the config uses. Raises ConfigError, AuditFailed or Unavailable when it cannot be used."""
