@@ -13,8 +13,6 @@ SOLE = Ask("")
 """Stands for every request that has no choice: nothing of it is read."""
 USUAL_OUTPUT = 256
 """Tokens an answer is taken to have when the client sets no bound."""
-LEAST_BLOCKS = 2
-"""A body shorter than so many blocks is not hashed: an engine reads its prompt in less time than a detour takes."""
 PATIENCE = b"x-stainless-read-timeout"
 """Header in which OpenAI's SDKs tell how long they will wait."""
 
@@ -24,7 +22,6 @@ class AskReader:
 
     def __init__(self, routing: Routing) -> None:
         self._block_bytes = routing.block_bytes
-        self._least_hashed = LEAST_BLOCKS * routing.block_bytes
         self._session = routing.session_header.lower().encode()
         self._priority = routing.priority_header.lower().encode()
         self.noted = frozenset({self._session, self._priority, PATIENCE})
@@ -35,7 +32,7 @@ class AskReader:
         model = call.model or ""
         chain: tuple[int, ...] = ()
         size = request.bytes_in
-        if size > self._least_hashed and has_prompt(request.path):
+        if size > self._block_bytes and has_prompt(request.path):
             prompt = prompt_from(call)
             size = len(prompt)
             chain = prompt_chain(prompt, self._block_bytes, model)
