@@ -27,12 +27,15 @@ class AskReader:
         self.noted = frozenset({self._session, self._priority, PATIENCE})
         """Headers it wants noted in `request.special`."""
 
-    def read(self, request: Request, call: Call, principal: Principal = ANYBODY) -> Ask:
-        """What `request`, whose fields are `call`, asks for. A caller of the directory may lower its priority only."""
+    def read(self, request: Request, call: Call, principal: Principal = ANYBODY, *, choice: bool = True) -> Ask:
+        """What `request`, whose fields are `call`, asks for. A caller of the directory may lower its priority only.
+
+        Without a `choice` of engines the prompt is not hashed.
+        """
         model = call.model or ""
         chain: tuple[int, ...] = ()
         size = request.bytes_in
-        if size > self._block_bytes and has_prompt(request.path):
+        if choice and size > self._block_bytes and has_prompt(request.path):
             prompt = prompt_from(call)
             size = len(prompt)
             chain = prompt_chain(prompt, self._block_bytes, model)

@@ -184,7 +184,8 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
     """Takes a place in the model's compartment and waits until an engine has room."""
     fleet = app.fleet
     serving = fleet.serving(call.model)
-    ask = SOLE if len(serving) == 1 and not serving[0].max_in_flight else app.asks.read(request, call, relay.principal)
+    choice, may_wait = len(serving) > 1, bounded(serving)
+    ask = app.asks.read(request, call, relay.principal, choice=choice) if choice or may_wait else SOLE
     place = app.bulkheads.enter(relay.model) if app.models else None
     if app.models and place is None:
         bound = app.models[relay.model].max_in_flight
@@ -192,7 +193,7 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
         raise Overloaded(reason, code="bulkhead_full", retry_after_s=RETRY_AFTER_S)
     relay.turn = None
     try:
-        if bounded(serving):
+        if may_wait:
             patience_s = patience(request.special.get(PATIENCE, b""))
             party = party_of(relay.principal)
             relay.turn = await app.waiting.enter(relay, ask, relay.model, serving, patience_s, party)

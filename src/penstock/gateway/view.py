@@ -179,6 +179,10 @@ class FleetView:
         weights, admits = self._weights, self.health.admits
         return [each for each in engines if weights.get(each.name, 1.0) > 0 and admits(each.name, now)]
 
+    def may_use(self, engine: str, now: float) -> bool:
+        """Whether `usable` would keep it."""
+        return self._weights.get(engine, 1.0) > 0 and (not self.health.troubled or self.health.admits(engine, now))
+
     def choose(self, ask: Ask, now: float, chance: float, excluded: Collection[str]) -> Decision | None:
         """The engine for a request; None when no engine that is left may take one more now."""
         if not self.health.troubled:

@@ -83,6 +83,14 @@ class _Line:
         """The lines that compete for the same engines, this one included."""
         self.waits: dict[str, Wait[RequestError | None]] = {}
 
+    @property
+    def contended(self) -> bool:
+        """Whether somebody waits for these engines."""
+        for rival in self.rivals:  # noqa: SIM110 - on the way of every request, and half the cost of any()
+            if rival.waits:
+                return True
+        return False
+
 
 class Waiting:
     """One queue per model and pool, made when a request first finds all its engines bounded. Those that compete for
@@ -115,11 +123,15 @@ class Waiting:
         Raises Overloaded when it may not wait, or waited in vain. `patience_s`: how long its client will; infinity when
         it did not say. The expected input is charged to the tenant now, or when it starts.
         """
-        line = self._line(model, engines)
-        key, now = str(next(self._keys)), monotonic()
+        line, now = self._line(model, engines), monotonic()
         claim = self._claim(ask, party)
+        if patience_s > 0 and not line.contended and self._has_room(engines, now):
+            self._started.append((now, party.tenant, party.weight, 0.0))
+            counters, account = line.order.begin(ask.priority, claim, now)
+            return Turn(counters, account, self._fair.prices, self._of(line, claim), ask.prompt_tokens, claim.at_start)
+        key = str(next(self._keys))
         room = self._room(engines)
-        if room > 0 and any(rival.waits for rival in line.rivals):  # who waits is not overtaken
+        if room > 0 and line.contended:  # who waits is not overtaken
             self._start(line.rivals, now)
             room, line.order.free = self._room(engines), self._free(engines)
         answer = line.queue.offer(
@@ -236,12 +248,16 @@ class Waiting:
         return Claim(party.tenant, party.weight, at_start, at_start + prices.cost(0, ask.output_tokens))
 
     def _turn(self, line: _Line, ask: Ask, claim: Claim) -> Turn:
+        counters, account = line.order.account(ask.priority, claim)
+        return Turn(counters, account, self._fair.prices, self._of(line, claim), ask.prompt_tokens, claim.at_start)
+
+    def _of(self, line: _Line, claim: Claim) -> Served:
+        """What the tenant has been served in the line's pool."""
         place = (line.place[1], claim.tenant)
         served = self._served.get(place)
         if served is None:
             served = self._served[place] = Served()
-        counters, account = line.order.account(ask.priority, claim)
-        return Turn(counters, account, self._fair.prices, served, ask.prompt_tokens, claim.at_start)
+        return served
 
     def _count_backlog(self, now: float) -> None:
         """Adds up who waited since the last look, and what they got meanwhile."""
@@ -322,6 +338,14 @@ class Waiting:
         except RequestError:
             return ()
 
+    def _has_room(self, engines: Sequence[Endpoint], now: float) -> bool:
+        """Whether `_room` is above 0."""
+        may_use, room = self._fleet.may_use, self._fleet.router.room
+        for engine in engines:
+            if may_use(engine.name, now) and (not engine.max_in_flight or room(engine.name, now) > 0):
+                return True
+        return False
+
     def _room(self, engines: Sequence[Endpoint]) -> int:
         """Requests that could start now; where an engine without a bound has come, one at a time."""
         now = monotonic()
@@ -340,7 +364,10 @@ class Waiting:
 
 def bounded(engines: Sequence[Endpoint]) -> bool:
     """Whether all engines can be full at once; where one has no bound, nobody ever waits."""
-    return all(engine.max_in_flight for engine in engines)
+    for engine in engines:  # noqa: SIM110 - on the way of every request, and half the cost of all()
+        if not engine.max_in_flight:
+            return False
+    return True
 
 
 def patience(stated: bytes) -> float:

@@ -205,11 +205,16 @@ class FairOrder:
 
     def started(self, waiter: Waiter, now: float) -> None:
         """See Order: charges the expected input."""
-        counters, account = self.account(waiter.priority, waiter.claim)
+        self.begin(waiter.priority, waiter.claim, now)
+
+    def begin(self, priority: int, claim: Claim, now: float) -> tuple[Counters, Account]:
+        """A request begins to be served: charges the expected input, and says where the rest is to be charged."""
+        counters, account = self.account(priority, claim)
         if not account.waits:
             counters.lift(account, self.engines)
         counters.started(account, self.free, now)
-        account.charge(waiter.claim.at_start)
+        account.charge(claim.at_start)
+        return counters, account
 
     def _best(self, now: float) -> tuple[float, _Band] | None:
         """The band to serve, and its standing."""
