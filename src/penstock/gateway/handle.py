@@ -198,7 +198,8 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
             party = party_of(relay.principal)
             relay.turn = await app.waiting.enter(relay, ask, relay.model, serving, patience_s, party)
             serving = fleet.serving(call.model)  # engines come and go meanwhile
-        return await _answer_from_engine(app, relay, request, call, Tries(app, relay, call, ask, serving))
+        tries = Tries(app, relay, call, ask if len(serving) > 1 else SOLE, serving)
+        return await _answer_from_engine(app, relay, request, call, tries)
     finally:
         if relay.turn is not None:
             relay.turn.end()
@@ -229,7 +230,7 @@ def _left(app: App, relay: Relay, verdict: Verdict | None, failure: RequestError
     if relay.turn is not None:
         relay.turn.charge(*relay.spent())
     if app.waiting.used and not again:
-        app.waiting.ended(lease.tokens, lease.engine)
+        app.waiting.ended(lease.tokens if relay.turn is None else relay.turn.tokens, lease.engine)
 
 
 async def _answer_from_engine(

@@ -18,7 +18,18 @@ from penstock.gateway.life import Wait
 from penstock.gateway.relay import Relay
 from penstock.gateway.view import FleetView
 from penstock.policy.admission import NOBODY, AdmissionQueue, AdmissionSettings, Claim, Outcome, Queued, Rejected
-from penstock.policy.fair import Backlog, FairOrder, FairSettings, Prices, Served, Shares, Turn, rivals
+from penstock.policy.fair import (
+    Account,
+    Backlog,
+    Counters,
+    FairOrder,
+    FairSettings,
+    Prices,
+    Served,
+    Shares,
+    Turn,
+    rivals,
+)
 from penstock.policy.resilience.advice import AGAIN
 from penstock.policy.route.facts import Ask
 
@@ -127,8 +138,7 @@ class Waiting:
         claim = self._claim(ask, party)
         if patience_s > 0 and not line.contended and self._has_room(engines, now):
             self._started.append((now, party.tenant, party.weight, 0.0))
-            counters, account = line.order.begin(ask.priority, claim, now)
-            return Turn(counters, account, self._fair.prices, self._of(line, claim), ask.prompt_tokens, claim.at_start)
+            return self._turn(line, ask, claim, *line.order.begin(ask.priority, claim, now))
         key = str(next(self._keys))
         room = self._room(engines)
         if room > 0 and line.contended:  # who waits is not overtaken
@@ -158,12 +168,15 @@ class Waiting:
                     line.queue.cancel(key, monotonic())
                 raise refused
         self._started.append((now + relay.queue_s, party.tenant, party.weight, relay.queue_s))
-        return self._turn(line, ask, claim)
+        return self._turn(line, ask, claim, *line.order.account(ask.priority, claim))
 
     def ended(self, tokens: int, engine: str = "") -> None:
         """A request has ended there, and has been charged: whoever has room now starts. Without an engine's name: it
         may have been any."""
-        if not self._lines:
+        for line in self._lines.values():
+            if line.waits:
+                break
+        else:
             return
         now = monotonic()
         for group in self._groups():
@@ -247,9 +260,9 @@ class Waiting:
         at_start = prices.cost(ask.prompt_tokens, 0)
         return Claim(party.tenant, party.weight, at_start, at_start + prices.cost(0, ask.output_tokens))
 
-    def _turn(self, line: _Line, ask: Ask, claim: Claim) -> Turn:
-        counters, account = line.order.account(ask.priority, claim)
-        return Turn(counters, account, self._fair.prices, self._of(line, claim), ask.prompt_tokens, claim.at_start)
+    def _turn(self, line: _Line, ask: Ask, claim: Claim, counters: Counters, account: Account) -> Turn:
+        read, written = ask.prompt_tokens, ask.output_tokens
+        return Turn(counters, account, self._fair.prices, self._of(line, claim), read, claim.at_start, written)
 
     def _of(self, line: _Line, claim: Claim) -> Served:
         """What the tenant has been served in the line's pool."""

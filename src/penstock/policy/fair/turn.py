@@ -11,12 +11,21 @@ class Turn:
     Charges are totals so far, so a report that is late, repeated or corrected leaves nothing wrong behind.
     """
 
-    __slots__ = ("_account", "_counters", "_prices", "_read", "_served", "charged", "ended", "tenant")
+    __slots__ = ("_account", "_counters", "_prices", "_read", "_served", "charged", "ended", "tenant", "tokens")
 
     def __init__(
-        self, counters: Counters, account: Account, prices: Prices, served: Served, read: int, charged: float
+        self,
+        counters: Counters,
+        account: Account,
+        prices: Prices,
+        served: Served,
+        read: int,
+        charged: float,
+        written: int = 0,
     ) -> None:
-        """`read`: the input tokens expected, which were charged at the start with `charged`."""
+        """`read`: the input tokens expected, which were charged at the start with `charged`. `written`: the output."""
+        self.tokens = read + written
+        """Expected in all."""
         self._counters = counters
         self._account = account
         self._prices = prices
