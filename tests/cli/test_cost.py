@@ -223,3 +223,12 @@ def test_reconcile_with_counters(run: Run, ledger: Path, metrics: str) -> None:
 )
 def test_reconcile_refuses_what_it_cannot_use(run: Run, ledger: Path, arguments: tuple[str, ...], message: str) -> None:
     assert message in run("cost", "reconcile", "--engine", "e0", *arguments).refusal
+
+
+def test_the_config_that_is_named_says_where_the_ledger_is(
+    run: Run, ledger: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_DATA", str(tmp_path_factory.mktemp("none")))
+    assert "there is no ledger" in run("cost").refusal
+    (ledger / "elsewhere.yaml").write_text(f"state: {{folder: {ledger}}}\n")
+    assert COST in run("cost", "-c", str(ledger / "elsewhere.yaml"), "--json").out

@@ -135,3 +135,13 @@ def test_the_store_by_variable_and_option(run: Run, tmp_path: Path, monkeypatch:
     run("tenant", "create", "acme")
     assert run("tenant", "list").out == "acme  -\n"
     assert run("tenant", "list", "--store", f"sqlite:{tmp_path / 'b.db'}").out == ""
+
+
+def test_the_config_that_is_named_says_where_the_store_is(run: Run, store: Path, tmp_path: Path) -> None:
+    config = tmp_path / "elsewhere.yaml"
+    config.write_text(f"state: {{folder: {tmp_path / 'other'}}}\n")
+    run("tenant", "create", "acme", "-c", str(config))
+    assert not store.exists()
+    assert run("tenant", "list").out == ""
+    assert run("tenant", "list", "--config", str(config)).out.startswith("acme")
+    assert "no/such.yaml" in run("key", "list", "-c", "no/such.yaml").refusal

@@ -5,6 +5,8 @@ import pytest
 from penstock.core.clock import monotonic
 from penstock.gateway.fairness import Shares
 from penstock.gateway.waiting import Share
+from penstock.telemetry import buckets
+from penstock.telemetry.catalogue import TENANTS
 from tests.gateway.test_fair_queue import KEYS, NAMES, A, B, in_turn, occupy, send
 from tests.gateway.test_queue import Floor
 from tests.gateway.world import World
@@ -72,3 +74,49 @@ async def test_a_worker_tells_who_waits_and_who_waited() -> None:
         assert all(now[name].cost > 0 for name in NAMES)
         later = world.app.waiting.shares(monotonic() + 61)
         assert all(not share.waits for share in later)
+
+
+def test_shares_and_index_become_metrics_and_tenants_beyond_the_bound_one_row() -> None:
+    shares = Shares()
+    shares.take(0.5, [])
+    shares.take(30.5, [told("a", 90), told("b", 30)])
+    rows = shares.rows()
+    assert rows["tenant_shares", ("a",)] == [0.75]
+    assert rows["fairness", ()] == pytest.approx([120**2 / (2 * (90**2 + 30**2))])
+    many = Shares()
+    many.take(0.5, [])
+    many.take(30.5, [told(f"t{number}", 1.0, waited=False) for number in range(1003)])
+    found = many.rows()
+    assert ("fairness", ()) not in found
+    assert found["tenant_shares", ("other",)] == pytest.approx([3 / 1003])
+    assert sum(share for [share] in found.values()) == pytest.approx(1.0)
+
+
+@pytest.mark.anyio
+async def test_a_worker_counts_waits_service_and_backlog_of_each_tenant() -> None:
+    async with World(auth={"keys": KEYS}) as world:
+        floor = Floor(world, 1)
+        clients = [await occupy(world, floor, 0, A), await send(world, 1, B)]
+        await world.until(lambda: world.app.waiting.served["default", NAMES[1]].backlog_s > 0.05)
+        await in_turn(world, floor, clients)
+        await world.quiet()
+        await world.until(lambda: len(tenants(world)) == 2)
+        await world.until(lambda: tenants(world)[NAMES[1]][SERVICE] == served(world, NAMES[1]))
+        a, b = (tenants(world)[name] for name in NAMES)
+        assert (sum(a[:SUM]), a[0], a[BACKLOG]) == (1, 1, 0), "it did not wait"
+        assert (sum(b[:SUM]), b[0]) == (1, 0)
+        assert b[SUM] >= b[BACKLOG] > 0.05
+        assert a[SERVICE] == served(world, NAMES[0])
+
+
+SUM = len(buckets.FIRST_TOKEN) + 1
+SERVICE = TENANTS.offset("penstock_tenant_service")
+BACKLOG = TENANTS.offset("penstock_tenant_backlog_seconds")
+
+
+def tenants(world: World) -> dict[str, list[float]]:
+    return {labels[0]: row for sheet, labels, row in world.series.rows() if sheet is TENANTS}
+
+
+def served(world: World, tenant: str) -> float:
+    return world.app.waiting.served["default", tenant].cost

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from penstock.cli.options import json_option, read_config
+from penstock.cli.options import json_option, told_config, told_config_option
 from penstock.config.rule import parse_length
 from penstock.core.clock import wall
 from penstock.core.errors import ConfigError
@@ -22,16 +22,16 @@ PAGE = 1000
 
 
 def store_option(function: F) -> F:
-    """`--store URL` and `--json`."""
+    """`--store URL`, `-c FILE` and `--json`."""
     option = click.option(
         "--store",
         "url",
         metavar="URL",
         envvar="PENSTOCK_IDENTITY",
         help="sqlite:PATH or postgresql://user@host/name; the variable PENSTOCK_IDENTITY keeps a password out of "
-        "sight.  [default: as ./penstock.yaml says, else identity.db in the data folder]",
+        "sight.  [default: as the config says, else identity.db in the data folder]",
     )
-    return option(json_option(function))
+    return option(told_config_option(json_option(function)))
 
 
 def bounds_options(function: F) -> F:
@@ -70,9 +70,10 @@ def given(**options: object) -> dict[str, object]:
 
 def run(url: str | None, work: Callable[[Store], Awaitable[T]]) -> T:
     """Opens the store, works, closes it."""
+    url = url or identity_url(told_config().config.state)
 
     async def opened() -> T:
-        store = open_store(url or identity_url(read_config(None).config.state))
+        store = open_store(url)
         try:
             return await work(store)
         finally:

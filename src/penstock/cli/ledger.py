@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from penstock.cli.options import read_config
+from penstock.cli.options import told_config, told_config_option
 from penstock.config.state import data_folder
 from penstock.core.clock import wall
 from penstock.core.errors import ConfigError
@@ -24,16 +24,17 @@ MICRO = 1_000_000
 
 
 def ledger_option(function: F) -> F:
-    """`--store URL`."""
-    return click.option(
+    """`--store URL` and `-c FILE`."""
+    option = click.option(
         "--store",
         "url",
         metavar="URL",
         envvar="PENSTOCK_LEDGER",
         default="",
         help="sqlite:PATH or postgresql://user@host/name; the variable PENSTOCK_LEDGER keeps a password out of sight."
-        "  [default: as ./penstock.yaml says, else ledger/ledger.sqlite in the data folder]",
-    )(function)
+        "  [default: as the config says, else ledger/ledger.sqlite in the data folder]",
+    )
+    return option(told_config_option(function))
 
 
 def span_options(function: F) -> F:
@@ -57,7 +58,7 @@ def span_of(since: str | None, until: str | None) -> Span:
 @contextmanager
 def opened(url: str) -> Iterator[Store]:
     """The ledger behind a URL. Raises ConfigError, or StoreAway."""
-    state = read_config(None).config.state
+    state = told_config().config.state
     folder = data_folder(state.folder)
     url = url or state.url
     path = Path(url.removeprefix("sqlite:").removeprefix("//")) if url else folder / "ledger" / "ledger.sqlite"

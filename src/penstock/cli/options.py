@@ -19,6 +19,8 @@ from penstock.engines.models.known import KNOWN
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_FILE = "penstock.yaml"
+TOLD = "penstock.config"
+"""Where click's context keeps the path that `told_config_option` was given."""
 
 
 def complete_field(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -38,6 +40,27 @@ def config_option(function: F) -> F:
         type=click.Path(path_type=Path),
         help=f"Config file.  [default: ./{DEFAULT_FILE} when it exists, else none]",
     )(function)
+
+
+def told_config_option(function: F) -> F:
+    """`-c FILE`, for commands that read one value of the config deep inside: `told_config` has it."""
+
+    def remember(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
+        ctx.meta[TOLD] = path
+
+    return click.option(
+        "-c",
+        "--config",
+        type=click.Path(path_type=Path),
+        expose_value=False,
+        callback=remember,
+        help=f"Config file that says where the store is.  [default: ./{DEFAULT_FILE} when it exists, else none]",
+    )(function)
+
+
+def told_config() -> Loaded:
+    """The config that `told_config_option` names. Raises ConfigError."""
+    return read_config(click.get_current_context().meta.get(TOLD))
 
 
 def set_option(function: F) -> F:

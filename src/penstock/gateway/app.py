@@ -252,6 +252,8 @@ class App:
             meter.show_engine_load(engine, count)
         for (model, pool), depth in self.waiting.depths().items():
             meter.show_queue(model, pool, depth)
+        for news in self.waiting.news():
+            meter.add_tenant(news.tenant, news.at_once, news.waits, news.cost, news.backlog_s)
         if self.billing is not None:
             meter.show_ledger(self.billing.dropped)
         if self.limited:

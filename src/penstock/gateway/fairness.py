@@ -6,6 +6,8 @@ from math import ceil
 from penstock.gateway.admin.state import Fairness
 from penstock.gateway.waiting import LATELY_S, Share
 from penstock.policy.fair import Served, Window
+from penstock.telemetry.catalogue import FAIRNESS, SHARES
+from penstock.telemetry.series import LABEL_VALUES, OTHER
 
 LOOK_S = 2.0
 """Between two looks at the workers."""
@@ -60,6 +62,19 @@ class Shares:
         ]
         rows.sort(key=lambda row: (-float(str(row["share"])), str(row["tenant"])))
         return Fairness(min(LATELY_S, self._now - self._since), self._window.index(), rows)
+
+    def rows(self) -> dict[tuple[str, tuple[str, ...]], list[float]]:
+        """For metrics: (sheet, label values) -> numbers. Tenants beyond the bound of labels add up in one row."""
+        shares = sorted(self._window.shares().items(), key=lambda item: -item[1])
+        rows: dict[tuple[str, tuple[str, ...]], list[float]] = {
+            (SHARES.name, (name,)): [share] for name, share in shares[:LABEL_VALUES]
+        }
+        if rest := sum(share for _, share in shares[LABEL_VALUES:]):
+            rows[SHARES.name, (OTHER,)] = [rest]
+        index = self._window.index()
+        if index is not None:
+            rows[FAIRNESS.name, ()] = [index]
+        return rows
 
 
 def _quantile(values: list[float], q: float) -> float | None:

@@ -194,10 +194,12 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
     relay.turn = None
     try:
         if may_wait:
-            patience_s = patience(request.special.get(PATIENCE, b""))
             party = party_of(relay.principal)
-            relay.turn = await app.waiting.enter(relay, ask, relay.model, serving, patience_s, party)
-            serving = fleet.serving(call.model)  # engines come and go meanwhile
+            relay.turn = app.waiting.at_once(ask, relay.model, serving, party)
+            if relay.turn is None:
+                patience_s = patience(request.special.get(PATIENCE, b""))
+                relay.turn = await app.waiting.enter(relay, ask, relay.model, serving, patience_s, party)
+                serving = fleet.serving(call.model)  # engines come and go meanwhile
         tries = Tries(app, relay, call, ask if len(serving) > 1 else SOLE, serving)
         return await _answer_from_engine(app, relay, request, call, tries)
     finally:

@@ -98,8 +98,11 @@ class Limiter:
         read = self._estimates.input_tokens(model, request.bytes_in)
         written = self._estimates.output_tokens(model, key, call.most_output or None)
         spend = most(self._book, model, read, written, epoch + request.received) if spends else 0
-        need = Need(plan, key, read, written, spend, spends)
         answer = self._local.reserve(plan, monotonic(), read, written, spend)
+        if type(answer) is Reservation and not (self._headers or answer.shadowed or answer.opened):
+            relay.held = Held(self, key, answer, spends=spends)
+            return None
+        need = Need(plan, key, read, written, spend, spends)
         if isinstance(answer, Short):
             return self._ask(relay, need, answer)
         self._decided(relay, need, answer)

@@ -82,6 +82,8 @@ class Platform:
         rows["platform", ()] = [up, self.worker_restarts, self.reloads, self.reload_failures]
         if self.stores is not None:
             rows |= await self.stores.rows()
+            if self.stores.tenants is not None:
+                rows |= self._shares.rows()
         rows["build", (penstock.__version__,)] = [1.0]
         return render((*SHEETS, *PLATFORM), rows)
 

@@ -19,9 +19,7 @@ from penstock.gateway.relay import Relay
 from penstock.gateway.view import FleetView
 from penstock.policy.admission import NOBODY, AdmissionQueue, AdmissionSettings, Claim, Outcome, Queued, Rejected
 from penstock.policy.fair import (
-    Account,
     Backlog,
-    Counters,
     FairOrder,
     FairSettings,
     Prices,
@@ -57,6 +55,18 @@ class Share(msgspec.Struct):
     """Requests."""
     waits: list[float] = []
     """Seconds, of requests that started lately."""
+
+
+class News(NamedTuple):
+    """What has come to one tenant since it was last told."""
+
+    tenant: str
+    at_once: int
+    """Requests that did not have to wait."""
+    waits: list[float]
+    """Seconds, of those that had to."""
+    cost: float
+    backlog_s: float
 
 
 LATELY_S = 60.0
@@ -119,6 +129,24 @@ class Waiting:
         self._backlog = Backlog()
         self._started: deque[tuple[float, str, float, float]] = deque(maxlen=STARTED)
         """(when, tenant, weight, wait in seconds) of the last requests that started."""
+        self._waits: dict[str, list[float]] = {}
+        self._told: dict[str, Served] = {}
+        """Tenant -> what `news` has told of it."""
+
+    def at_once(self, ask: Ask, model: str, engines: Sequence[Endpoint], party: Party) -> Turn | None:
+        """The turn of a request that finds room and nobody waiting for it; None for one that has to `enter`."""
+        line = self._lines.get((model, engines[0].pool))
+        now = monotonic()
+        if line is None or engines is not line.engines or line.contended or not self._has_room(engines, now):
+            return None
+        tenant, weight = party
+        read, written, prices = ask.prompt_tokens, ask.output_tokens, self._fair.prices
+        at_start = prices.input * read
+        counters, account = line.order.begin(ask.priority, tenant, weight, at_start, now)
+        self._started.append((now, tenant, weight, 0.0))
+        served = self._of(line, tenant)
+        served.started += 1
+        return Turn(counters, account, prices, served, read, at_start, written)
 
     async def enter(
         self,
@@ -134,12 +162,9 @@ class Waiting:
         Raises Overloaded when it may not wait, or waited in vain. `patience_s`: how long its client will; infinity when
         it did not say. The expected input is charged to the tenant now, or when it starts.
         """
-        line, now = self._line(model, engines), monotonic()
+        line = self._line(model, engines)
+        key, now = str(next(self._keys)), monotonic()
         claim = self._claim(ask, party)
-        if patience_s > 0 and not line.contended and self._has_room(engines, now):
-            self._started.append((now, party.tenant, party.weight, 0.0))
-            return self._turn(line, ask, claim, *line.order.begin(ask.priority, claim, now))
-        key = str(next(self._keys))
         room = self._room(engines)
         if room > 0 and line.contended:  # who waits is not overtaken
             self._start(line.rivals, now)
@@ -168,7 +193,12 @@ class Waiting:
                     line.queue.cancel(key, monotonic())
                 raise refused
         self._started.append((now + relay.queue_s, party.tenant, party.weight, relay.queue_s))
-        return self._turn(line, ask, claim, *line.order.account(ask.priority, claim))
+        counters, account = line.order.account(ask.priority, claim)
+        served = self._of(line, party.tenant)
+        served.started += 1
+        if relay.queue_s:
+            self._waits.setdefault(party.tenant, []).append(relay.queue_s)
+        return Turn(counters, account, self._fair.prices, served, ask.prompt_tokens, claim.at_start, ask.output_tokens)
 
     def ended(self, tokens: int, engine: str = "") -> None:
         """A request has ended there, and has been charged: whoever has room now starts. Without an engine's name: it
@@ -223,6 +253,32 @@ class Waiting:
         """(pool, tenant) -> service since the worker started. Sums over workers are right."""
         return self._served
 
+    def news(self) -> list[News]:
+        """What has come to tenants since the last call, for metrics."""
+        totals: dict[str, Served] = {}
+        for (_, tenant), served in self._served.items():
+            total = totals.setdefault(tenant, Served())
+            total.cost += served.cost
+            total.backlog_s += served.backlog_s
+            total.started += served.started
+        found = []
+        for tenant, total in totals.items():
+            told = self._told.setdefault(tenant, Served())
+            if total == told:
+                continue
+            waits = self._waits.pop(tenant, [])
+            cost = max(total.cost, told.cost)  # what was charged too much is taken back: a counter waits for it
+            news = News(
+                tenant,
+                total.started - told.started - len(waits),
+                waits,
+                cost - told.cost,
+                total.backlog_s - told.backlog_s,
+            )
+            told.cost, told.backlog_s, told.started = cost, total.backlog_s, total.started
+            found.append(news)
+        return found
+
     def shares(self, now: float) -> list[Share]:
         """What each tenant got since the worker started, waits for now, and waited lately."""
         found: dict[str, Share] = {}
@@ -260,13 +316,9 @@ class Waiting:
         at_start = prices.cost(ask.prompt_tokens, 0)
         return Claim(party.tenant, party.weight, at_start, at_start + prices.cost(0, ask.output_tokens))
 
-    def _turn(self, line: _Line, ask: Ask, claim: Claim, counters: Counters, account: Account) -> Turn:
-        read, written = ask.prompt_tokens, ask.output_tokens
-        return Turn(counters, account, self._fair.prices, self._of(line, claim), read, claim.at_start, written)
-
-    def _of(self, line: _Line, claim: Claim) -> Served:
+    def _of(self, line: _Line, tenant: str) -> Served:
         """What the tenant has been served in the line's pool."""
-        place = (line.place[1], claim.tenant)
+        place = (line.place[1], tenant)
         served = self._served.get(place)
         if served is None:
             served = self._served[place] = Served()

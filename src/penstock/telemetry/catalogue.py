@@ -141,7 +141,20 @@ LIMITS = Sheet(
     ),
 )
 
-SHEETS = (REQUESTS, TRAFFIC, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS, LEDGER, LIMITS)
+TENANTS = Sheet(
+    "tenants",
+    ("tenant",),
+    (
+        _histogram(
+            "penstock_tenant_queue_seconds", buckets.FIRST_TOKEN, "Time requests waited until an engine had room"
+        ),
+        _counter("penstock_tenant_service", "Service charged at busy engines, in units of one fresh input token"),
+        _counter("penstock_tenant_backlog_seconds", "Time in which requests of the tenant waited"),
+    ),
+)
+"""Of requests to engines that have a bound: only there tenants can be in each other's way."""
+
+SHEETS = (REQUESTS, TRAFFIC, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS, LEDGER, LIMITS, TENANTS)
 """What workers write. Rows of all workers are added up."""
 
 SIGNALS = Sheet(
@@ -187,6 +200,19 @@ LIMIT_STORE = Sheet(
     ),
 )
 
+SHARES = Sheet(
+    "tenant_shares",
+    ("tenant",),
+    (_gauge("penstock_tenant_share", "Part of all service of the last minute that the tenant was given, 0 to 1"),),
+)
+
+FAIRNESS = Sheet(
+    "fairness",
+    (),
+    (_gauge("penstock_fairness_index", "Jain's index of the last minute's service of tenants that waited, by weight"),),
+)
+"""No series while fewer than two waited: there is nothing to be fair about."""
+
 STATE = Sheet(
     "state",
     (),
@@ -198,6 +224,8 @@ PLATFORM = (
     MISSING,
     SHIPPING,
     LIMIT_STORE,
+    SHARES,
+    FAIRNESS,
     STATE,
     Sheet(
         "engines",

@@ -1,11 +1,21 @@
 """Record -> series: the one place that fills request metrics."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from penstock.core.record import Outcome, Record, TokenSource
 from penstock.telemetry import buckets
-from penstock.telemetry.catalogue import ENGINE_LOAD, LEDGER, LIMITS, PROCESS, QUEUE, REFUSALS, REQUESTS, TRAFFIC
+from penstock.telemetry.catalogue import (
+    ENGINE_LOAD,
+    LEDGER,
+    LIMITS,
+    PROCESS,
+    QUEUE,
+    REFUSALS,
+    REQUESTS,
+    TENANTS,
+    TRAFFIC,
+)
 from penstock.telemetry.series import OTHER, Row, SeriesWriter
 
 ROUTES = {
@@ -32,6 +42,10 @@ BYTES_OUT = TRAFFIC.offset("penstock_response_bytes")
 EVENTS = TRAFFIC.offset("penstock_stream_events")
 ATTEMPTS = TRAFFIC.offset("penstock_attempts")
 RETRIES = TRAFFIC.offset("penstock_retries")
+
+TENANT_QUEUE = TENANTS.offset("penstock_tenant_queue_seconds")
+TENANT_SERVICE = TENANTS.offset("penstock_tenant_service")
+TENANT_BACKLOG = TENANTS.offset("penstock_tenant_backlog_seconds")
 
 IN_FLIGHT = PROCESS.offset("penstock_requests_in_flight")
 CONNECTIONS = PROCESS.offset("penstock_connections")
@@ -90,6 +104,17 @@ class Meter:
                     row = self._writer.row(LIMITS, (rule,))
                     row.numbers[slot] += more
                     self.mark(row)
+
+    def add_tenant(self, tenant: str, at_once: int, waits: Iterable[float], service: float, backlog_s: float) -> None:
+        """Counts what has come to a tenant: requests that did not wait, seconds of those that did, service, backlog."""
+        row = self._writer.row(TENANTS, (tenant,))
+        numbers = row.numbers
+        numbers[TENANT_QUEUE] += at_once
+        for wait_s in waits:
+            observe(numbers, TENANT_QUEUE, buckets.FIRST_TOKEN, wait_s)
+        numbers[TENANT_SERVICE] += service
+        numbers[TENANT_BACKLOG] += backlog_s
+        self.mark(row)
 
     def traffic(self, route: str, model: str, engine: str) -> Row:
         key = (route, model, engine)

@@ -116,6 +116,13 @@ class Counters:
         self.running += 1
         self.passed = now
 
+    def begin(self, account: Account, engines: Iterable[str], free: Iterable[str], at_start: float, now: float) -> None:
+        """A request that can use `engines` begins on one of the `free` ones and is charged for what is expected."""
+        if not account.waits:
+            self.lift(account, engines)
+        self.started(account, free, now)
+        account.counter += at_start / account.weight
+
     def ended(self, account: Account) -> None:
         """A request of the tenant has ended. When the last has, the past is forgotten: nobody is owed anything."""
         account.running -= 1

@@ -18,6 +18,8 @@ class Served(msgspec.Struct):
     """Seconds in which some of its requests waited."""
     backlog_cost: float = 0.0
     """Service in that time, by the tenant's weight."""
+    started: int = 0
+    """Requests that were let through."""
 
 
 class Backlog:

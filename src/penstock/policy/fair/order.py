@@ -205,15 +205,14 @@ class FairOrder:
 
     def started(self, waiter: Waiter, now: float) -> None:
         """See Order: charges the expected input."""
-        self.begin(waiter.priority, waiter.claim, now)
+        claim = waiter.claim
+        self.begin(waiter.priority, claim.tenant, claim.weight, claim.at_start, now)
 
-    def begin(self, priority: int, claim: Claim, now: float) -> tuple[Counters, Account]:
+    def begin(self, priority: int, tenant: str, weight: float, at_start: float, now: float) -> tuple[Counters, Account]:
         """A request begins to be served: charges the expected input, and says where the rest is to be charged."""
-        counters, account = self.account(priority, claim)
-        if not account.waits:
-            counters.lift(account, self.engines)
-        counters.started(account, self.free, now)
-        account.charge(claim.at_start)
+        counters = self._shares.of(priority)
+        account = counters.account(tenant, weight)
+        counters.begin(account, self.engines, self.free, at_start, now)
         return counters, account
 
     def _best(self, now: float) -> tuple[float, _Band] | None:

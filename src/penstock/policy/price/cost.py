@@ -20,7 +20,7 @@ HOUR_US = 3_600 * MILLION
 """Microseconds."""
 
 
-class Cost(msgspec.Struct, frozen=True):
+class Cost(msgspec.Struct, frozen=True, gc=False):
     """Nano-units of the book's currency, by part, and the rates they come from."""
 
     input: int = 0

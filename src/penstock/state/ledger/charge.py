@@ -18,7 +18,7 @@ LATEST = 9e9
 NUL = "\0"
 
 
-class Charge(msgspec.Struct, frozen=True):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """One request in the ledger. The fields are the columns of the store."""
 
     writer: str

@@ -26,7 +26,6 @@ SCHEMA = (
     + ", ".join(f"{name} {'TEXT' if name in TEXT else 'BIGINT'} NOT NULL" for name in COLUMNS)
     + ", PRIMARY KEY (writer, number))",
     "CREATE INDEX IF NOT EXISTS ledger_charges_received ON ledger_charges (received_us)",
-    "CREATE INDEX IF NOT EXISTS ledger_charges_request ON ledger_charges (request_id)",
     "CREATE TABLE IF NOT EXISTS ledger_opened ("
     + ", ".join(f"{name} {'TEXT' if name in TEXT else 'BIGINT'} NOT NULL" for name in OPENED)
     + ", PRIMARY KEY (writer, number))",
