@@ -151,3 +151,66 @@ def test_events_alone_tell_a_precise_router() -> None:
     assert chosen(router, ask).matched_tokens == 160
     router.cleared("b")
     assert chosen(router, ask).matched_tokens == 0
+
+
+def held_up(**more: object) -> Router:
+    """Engine a knows CHAIN and has four requests more than b, each of about 100 tokens."""
+    router = routed("balanced", engine("a"), engine("b"), **more)
+    for _ in range(200):
+        for name in "ab":
+            router.end(router.begin(name, Ask("m", (), 60, 40), 0.0), 0.0)
+    router.learned("a", CHAIN)
+    for _ in range(4):
+        router.begin("a", Ask("m", (), 60, 40), 0.5)
+    return router
+
+
+def test_a_long_prefix_is_waited_for_when_its_engine_is_busy_by_chance() -> None:
+    decision = chosen(held_up(), Ask("m", CHAIN, 4000, 40))
+    assert decision.engine == "a"
+    assert "worth the wait" in decision.reason
+
+
+def test_a_short_prefix_is_not() -> None:
+    assert chosen(held_up(), Ask("m", CHAIN[:1], 80, 40)).engine == "b"
+
+
+def test_a_prefix_that_fills_its_engine_is_taught_to_another() -> None:
+    """Even where reading it anew would take longer than the requests ahead."""
+    router = held_up()
+    went = []
+    for _ in range(20):
+        decision = chosen(router, Ask("m", CHAIN, 4000, 40))
+        went.append(decision.engine)
+        router.begin(decision.engine, Ask("m", CHAIN, 4000, 40), 1.0, decision)
+    assert went[0] == "a"
+    assert 5 <= went.count("b") <= 15, went
+
+
+def test_a_detour_has_its_bound() -> None:
+    assert chosen(held_up(detour=0.5), Ask("m", CHAIN, 4000, 40)).engine == "b"
+
+
+def test_new_prefixes_spread_over_engines_while_all_are_idle() -> None:
+    """Sessions that come one by one would else meet on one engine by chance."""
+    router = routed("balanced", *(engine(n) for n in "abcd"))
+    counts: Counter[str] = Counter()
+    for number in range(200):
+        ask = Ask("m", chain=(number * 7919 + 1,), prompt_tokens=64)
+        decision = chosen(router, ask)
+        counts[decision.engine] += 1
+        router.end(router.begin(decision.engine, ask, 1.0, decision), 1.0)
+    assert max(counts.values()) <= 1.3 * 50, counts
+
+
+def test_equal_holders_take_turns() -> None:
+    router = routed("balanced", *(engine(n) for n in "abcd"))
+    for name in "abcd":
+        router.learned(name, CHAIN)
+    ask = Ask("m", CHAIN, 400)
+    counts: Counter[str] = Counter()
+    for _ in range(100):
+        decision = chosen(router, ask)
+        counts[decision.engine] += 1
+        router.end(router.begin(decision.engine, ask, 1.0, decision), 1.0)
+    assert max(counts.values()) - min(counts.values()) <= 1, counts

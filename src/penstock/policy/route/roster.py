@@ -9,11 +9,16 @@ from penstock.policy.route.rendezvous import key_of
 from penstock.policy.route.settings import RouteSettings
 from penstock.policy.route.standing import NEVER, Standing
 
+PRIOR = 4.0
+"""Decisions per engine that an even share is believed for before what was decided tells otherwise."""
+REMEMBERED = 16.0
+"""Decisions per engine that shares are of: the older ones fade."""
+
 
 class Group:
-    """Engines that may serve the same kind of request."""
+    """Engines that may serve the same kind of request, and what part of their decisions each has had of late."""
 
-    __slots__ = ("adapter", "loads_of", "mask", "slots", "turn")
+    __slots__ = ("_heat", "_more", "_step", "_total", "adapter", "loads_of", "mask", "slots", "turn")
 
     def __init__(self, slots: list[int], turn: int, *, adapter: bool) -> None:
         self.slots = slots
@@ -26,6 +31,28 @@ class Group:
         """Their loads from the array of all loads, in the order of `slots`."""
         self.turn = turn
         """Requests decided so far, for whoever goes in turn."""
+        self._heat = dict.fromkeys(slots, PRIOR)
+        self._total = PRIOR * len(slots)
+        self._step = 1.0
+        self._more = 1.0 + 1.0 / (REMEMBERED * max(1, len(slots)))
+
+    def picked(self, slot: int) -> None:
+        """A request goes to the engine. The past is not made less: what comes counts for more."""
+        step = self._step = self._step * self._more
+        self._heat[slot] += step
+        self._total += step
+        if step > 1e9:
+            self._heat = {slot: heat / step for slot, heat in self._heat.items()}
+            self._total /= step
+            self._step = 1.0
+
+    def share(self, slot: int) -> float:
+        """Part of the last decisions that went to the engine, by an even part: 1 is fair."""
+        return self._heat[slot] / self._total * len(self.slots)
+
+    def coolest(self, slots: Sequence[int]) -> int:
+        """The one of `slots` that has had least of late."""
+        return min(slots, key=self._heat.__getitem__)
 
 
 class Roster:

@@ -18,6 +18,9 @@ from penstock.policy.route.scores import SCORERS
 from penstock.policy.route.settings import RouteSettings
 from penstock.policy.route.view import View, members
 
+LEARNT = 1 / 32
+"""Weight of one request in what is typical."""
+
 
 class Router:
     """Chooses engines, counts what is in flight there, and learns where prompts are cached and how long answers take.
@@ -37,6 +40,8 @@ class Router:
             else ApproximateIndex(settings.block_bytes, settings.bytes_per_token)
         )
         self._predictor = Predictor(settings.forgetting)
+        self._typical = settings.tokens_per_request
+        """Tokens that a request weighs in a load, of late."""
         self._now = float("-inf")
 
     def update(self, engines: Sequence[EngineFacts]) -> None:
@@ -66,6 +71,8 @@ class Router:
             view.slots = members(mask)
             view.values = [loads[slot] for slot in view.slots]
         view.adapter = group.adapter
+        view.group = group
+        view.typical = self._typical
         view.turn = group.turn
         group.turn += 1
         view.standings = standings = roster.standings
@@ -77,6 +84,7 @@ class Router:
         slot, rule, numbers = self._policy(view) if len(view.slots) > 1 else (view.slots[0], "only engine", ())
         standing = standings[slot]
         assert standing is not None  # candidates are present
+        group.picked(slot)
         return Decision(
             standing.facts.name,
             self._settings.policy,
@@ -111,6 +119,7 @@ class Router:
         lease = Lease(engine, tokens, ask, now, False, cached, queue, batch if batch > 0.0 else 0.0, adapter)
         standing.claims.take(lease, now)
         roster.count(slot, standing)
+        self._typical += (tokens - self._typical) * LEARNT
         if ask.chain:
             self._index.note(1 << slot, ask.chain, standing.capacity())
         return lease

@@ -12,7 +12,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Scorer -> weight, for the policy `weighted`."""
     precise: bool = False
     """Prefixes come from KV events, not from what this router sent where."""
-    block_bytes: int = 128
+    block_bytes: int = 256
     """Prompt bytes in each of the first blocks of the hash chain; later blocks are larger."""
     block_tokens: int = 16
     """Tokens per block of KV events, when `precise`."""
@@ -24,6 +24,10 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """An engine is near minimum load up to this multiple of the least load ..."""
     window_slack: float = 2.0
     """... or up to this many requests above it, whichever is more."""
+    detour: float = 8.0
+    """At most so many requests above the bound a prefix is followed, if reading it anew would take longer than they."""
+    even: float = 1.25
+    """... unless its engine has lately had more than so many times an even share: then others have to learn it."""
     tokens_per_request: float = 1024.0
     """In-flight tokens that weigh as one more request."""
     kv_limit: float = 0.9

@@ -9,6 +9,7 @@ from penstock.policy.route.facts import Ask
 from penstock.policy.route.latency import Predictor
 from penstock.policy.route.prefix import PrefixIndex, longest
 from penstock.policy.route.rendezvous import preferred
+from penstock.policy.route.roster import Group
 from penstock.policy.route.settings import RouteSettings
 from penstock.policy.route.standing import Standing
 
@@ -28,6 +29,7 @@ class View:
         "ask",
         "chance",
         "excluded",
+        "group",
         "index",
         "light",
         "loads",
@@ -44,6 +46,7 @@ class View:
         "slots",
         "standings",
         "turn",
+        "typical",
         "values",
     )
 
@@ -59,6 +62,10 @@ class View:
     """The candidates as bits."""
     adapter: bool
     """The request names a LoRA adapter."""
+    group: Group
+    """All that may serve the request, with their shares of late."""
+    typical: float
+    """Tokens that a request has lately weighed in a load."""
     loads: Sequence[float]
     seeds: Sequence[int]
     standings: Sequence[Standing | None]
@@ -112,14 +119,22 @@ class View:
 
     def lightest(self, slots: Sequence[int]) -> int:
         """The least loaded of `slots`, by chance among equals."""
+        return slots[0] if len(slots) == 1 else self.any_of(self._lightest(slots))
+
+    def lightest_and_coolest(self, slots: Sequence[int]) -> int:
+        """The least loaded of `slots`; among equals the one that has had least of late."""
         if len(slots) == 1:
             return slots[0]
+        equals = self._lightest(slots)
+        return equals[0] if len(equals) == 1 else self.group.coolest(equals)
+
+    def _lightest(self, slots: Sequence[int]) -> Sequence[int]:
         loads = self.loads
         values = self.values if slots is self.slots else [loads[slot] for slot in slots]
         least = min(values)
         if values.count(least) == 1:
-            return slots[values.index(least)]
-        return self.any_of([slot for slot, value in zip(slots, values, strict=True) if value == least])
+            return (slots[values.index(least)],)
+        return [slot for slot, value in zip(slots, values, strict=True) if value == least]
 
     def rendezvous(self, key: int, slots: Sequence[int]) -> int:
         """The engine that `key` prefers among `slots`: the same in every process, whatever else comes or goes."""

@@ -13,6 +13,7 @@ _TIE = 0.25
 _SPREAD = 0xD6E8FEB86659FD93
 """Odd: spreads a 32-bit hash over 64 bits."""
 PREFIX = "prefix %d tokens on %d of %d engines within load %.2f (least %.2f)"
+WORTH = "prefix %d tokens worth the wait: load %.2f, within %.2f (least %.2f), %.2f of an even share"
 SESSION = "session's own of %d engines within load %.2f"
 NO_PREFIX = "no prefix: least load %.2f of %d engines within %.2f"
 
@@ -31,12 +32,33 @@ def balanced(view: View) -> Pick:
         near = residents(view, near) or near
     if view.masks:
         window = view.mask if len(near) == len(view.slots) else bits(near)
-        depth, holders = longest(view.masks, window & ~view.pressed)
+        calm = ~view.pressed
+        depth, holders = longest(view.masks, window & calm)
+        if near is not view.slots and view.ask.priority >= 0:
+            deeper, beyond = longest(view.masks, view.mask & calm)
+            if deeper > depth and (found := _worth(view, deeper, beyond, depth, bound, least)) is not None:
+                return found
         if holders:
             slots = members(holders)
             numbers = view.tokens(depth), len(slots), len(near), bound, least
-            return (view.lightest(slots), PREFIX, numbers)
+            return (view.lightest_and_coolest(slots), PREFIX, numbers)
     return _no_prefix(view, near, bound, least)
+
+
+def _worth(view: View, deeper: int, beyond: int, depth: int, bound: float, least: float) -> Pick | None:
+    """A holder beyond the window, if to read the prefix anew elsewhere would take longer than to wait for it there.
+
+    Only while it has an even share of what is decided: then its load is chance and will pass. One that has more is
+    wanted by too many, and others have to learn the prefix.
+    """
+    slot = view.lightest(members(beyond))
+    tokens = view.tokens(deeper)
+    saved = (tokens - view.tokens(depth)) / max(1.0, view.typical)
+    limit = bound + min(view.settings.detour, saved)
+    load, share = view.loads[slot], view.group.share(slot)
+    if load > limit or share > view.settings.even:
+        return None
+    return (slot, WORTH, (tokens, load, limit, least, share))
 
 
 def _no_prefix(view: View, near: Sequence[int], bound: float, least: float) -> Pick:
@@ -53,7 +75,10 @@ def _no_prefix(view: View, near: Sequence[int], bound: float, least: float) -> P
     if len(ties) == 1:
         slot = ties[0]
     elif ask.chain:
-        slot = view.rendezvous(ask.chain[0] * _SPREAD, ties)
+        # What comes later follows the prompt: an engine that has more than its share gets no further prefix.
+        share, even = view.group.share, view.settings.even
+        cool = [slot for slot in ties if share(slot) <= even] or ties
+        slot = view.rendezvous(ask.chain[0] * _SPREAD, cool)
     else:
         slot = ties[int(view.chance * len(ties))]
     return (slot, NO_PREFIX, (loads[slot], len(calm), bound))
