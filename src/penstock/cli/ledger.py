@@ -63,7 +63,9 @@ def opened(url: str) -> Iterator[Store]:
     url = url or state.url
     path = Path(url.removeprefix("sqlite:").removeprefix("//")) if url else folder / "ledger" / "ledger.sqlite"
     if url.partition(":")[0] in ("", "sqlite") and not path.is_file():
-        raise ConfigError(f"--store: there is no ledger at {path}; give its URL, e.g. --store sqlite:PATH")
+        raise ConfigError(
+            f"--store: there is no ledger at {path}; set ledger.enabled: true, or give the URL, e.g. sqlite:PATH"
+        )
     store = store_of(url, folder)
     try:
         store.open()
