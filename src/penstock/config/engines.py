@@ -41,7 +41,9 @@ class LlamaCpp(Section, tag_field="kind", tag="llamacpp", frozen=True):
     ] = msgspec.field(default_factory=dict)
     pool: Pool = "default"
     cost: Cost = 0.0
-    max_in_flight: MaxInFlight = 0
+    max_in_flight: Annotated[
+        int, Meta(ge=0, description="Requests each worker sends it at once; more wait in the queue. 0 takes its slots")
+    ] = 0
 
 
 class Vllm(Section, tag_field="kind", tag="vllm", frozen=True):

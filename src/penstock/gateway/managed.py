@@ -154,7 +154,9 @@ def llamacpp_member(
         EngineState.STOPPED,
         pool=settings.pool,
         cost=settings.cost,
-        max_in_flight=settings.max_in_flight,
+        # Beyond its slots requests wait in llama.cpp's server, where they cannot be ordered and a client that leaves is
+        # not noticed before its request has begun.
+        max_in_flight=settings.max_in_flight or settings.slots,
     )
     return ManagedMember(endpoint, start, on_change, interval_s)
 
