@@ -18,8 +18,8 @@ from penstock.policy.route.scores import SCORERS
 from penstock.policy.route.settings import RouteSettings
 from penstock.policy.route.view import View, members
 
-LEARNT = 1 / 32
-"""Weight of one request in what is typical."""
+LEARNT = 32
+"""Requests over which the weight of a typical one is taken, once there have been so many."""
 
 
 class Router:
@@ -41,7 +41,8 @@ class Router:
         )
         self._predictor = Predictor(settings.forgetting)
         self._typical = settings.tokens_per_request
-        """Tokens that a request weighs in a load, of late."""
+        """Tokens that a request weighs in a load, of late; what is configured until there was one."""
+        self._seen = 0
         self._now = float("-inf")
 
     def update(self, engines: Sequence[EngineFacts]) -> None:
@@ -119,7 +120,9 @@ class Router:
         lease = Lease(engine, tokens, ask, now, False, cached, queue, batch if batch > 0.0 else 0.0, adapter)
         standing.claims.take(lease, now)
         roster.count(slot, standing)
-        self._typical += (tokens - self._typical) * LEARNT
+        if self._seen < LEARNT:
+            self._seen += 1
+        self._typical += (tokens - self._typical) / self._seen
         if ask.chain:
             self._index.note(1 << slot, ask.chain, standing.capacity())
         return lease
