@@ -21,6 +21,8 @@ class Planned(msgspec.Struct, gc=False):
     session: str = ""
     """Requests of one session are sent one after the other, the next after the answer to the one before."""
     turn: int = 0
+    turns: tuple[str, ...] = ()
+    """What the user says next, turn by turn; each body is made of the one before and its answer."""
     pause_s: float = 0.0
     """Between the answer to the turn before and this one."""
     input_tokens: int = 0
