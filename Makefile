@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 TESTS  ?=
 LOCK   := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run test check bench bench-routing prove-limits bars test-real lock docs clean
+.PHONY: help run test check bench bench-routing prove-limits prove-bench bars test-real lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench-routing: $(VENV)/.dev ## Measure routing on real engines against other rou
 prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writes results/limits
 	@$(BIN)/python -m benchmarks.limits run
 
+prove-bench: $(VENV)/.dev ## Prove the load tester: truth and capacity; writes results/bench
+	@$(BIN)/python -m benchmarks.bench run
+
 bars: $(VENV)/.dev ## Print every bar that results/ holds
 	@$(BIN)/python -m benchmarks.bars
 
@@ -44,7 +47,7 @@ test-real: $(VENV)/.dev ## Tests against a real vLLM and a real Prometheus (inst
 lock: $(VENV)/.dev ## Resolve requirements.lock and requirements-dev.lock anew
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/pip install -q --disable-pip-version-check uv
 	@$(LOCK) --extra llamacpp --group build -o requirements.lock pyproject.toml
-	@$(LOCK) --extra bench --extra llamacpp --extra nats --extra oidc --extra picker --extra postgres --extra redis --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	@$(LOCK) --extra llamacpp --extra nats --extra oidc --extra picker --extra postgres --extra redis --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
 docs: $(VENV)/.dev ## Regenerate the generated parts of docs/
 	@$(BIN)/python -m penstock.cli.reference

@@ -17,7 +17,8 @@ import msgspec
 from penstock.bench.client.link import Link
 from penstock.bench.client.messages import Done, Lately, Task
 from penstock.bench.sample import Ending, Planned, Sample
-from penstock.core.clock import monotonic, process
+from penstock.core.clock import monotonic, spent
+from penstock.core.tasks import Tasks
 
 SWEEP_S = 0.1
 """Between two looks for requests that have taken too long."""
@@ -31,7 +32,7 @@ class Driver:
         self._begin = task.began + task.begin
         self._idle: list[Link] = []
         self._running: dict[Link, tuple[Planned, Sample]] = {}
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._tls = ssl.create_default_context() if task.server.tls else None
         self._heads: dict[tuple[str, int, str, tuple[tuple[str, str], ...]], bytes] = {}
         self._next: Iterator[tuple[int, Planned]] = iter(task.requests)
@@ -45,8 +46,8 @@ class Driver:
 
     async def run(self) -> Done:
         """Sends everything, and returns when the last request has ended."""
-        sweeper = asyncio.create_task(self._sweep())
-        spent, since = process(), monotonic()
+        self._tasks.spawn(self._sweep())
+        used, since = spent(), monotonic()
         await _until(self._begin)
         try:
             if self._task.concurrency:
@@ -58,10 +59,10 @@ class Driver:
             self._settle()
             await self._over.wait()
         finally:
-            sweeper.cancel()
+            await self._tasks.cancel()
             for link in [*self._idle, *self._running]:
                 link.close()
-        return Done(self._samples, process() - spent, monotonic() - since)
+        return Done(self._samples, spent() - used, monotonic() - since)
 
     def lately(self) -> Lately:
         """What has happened; what is told of a while begins anew."""
@@ -110,9 +111,7 @@ class Driver:
         if self._idle:
             self._ask(self._idle.pop(), planned, sample)
         else:
-            task = asyncio.create_task(self._connect(planned, sample))
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            self._tasks.spawn(self._connect(planned, sample))
 
     async def _connect(self, planned: Planned, sample: Sample) -> None:
         server, began = self._task.server, self._task.began

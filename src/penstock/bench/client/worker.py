@@ -13,6 +13,7 @@ import uvloop
 
 from penstock.bench.client.driver import Driver
 from penstock.bench.client.messages import LENGTH, Task, frame
+from penstock.core.tasks import Tasks
 
 TELL_S = 0.25
 
@@ -33,11 +34,12 @@ async def serve() -> None:
         gc.freeze()  # the plan is not looked through again while answers come
         driver = Driver(task)
         loop.add_signal_handler(signal.SIGINT, driver.stop)
-        teller = asyncio.create_task(_tell(driver))
+        tasks = Tasks()
+        tasks.spawn(_tell(driver))
         try:
             done = await driver.run()
         finally:
-            teller.cancel()
+            await tasks.cancel()
         _write(frame(done))
 
 

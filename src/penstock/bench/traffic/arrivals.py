@@ -71,7 +71,7 @@ class Diurnal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     """A day: lowest at its beginning, highest in its middle. `amplitude` is the part of `mean` it swings by."""
 
     mean: Rate
-    amplitude: Annotated[float, Meta(ge=0, le=1)] = 0.8
+    amplitude: Annotated[float, Meta(ge=0, le=1, description="Part of the mean that it swings by")] = 0.8
     period: Annotated[float, Meta(gt=0, le=1e6, description="Seconds of a day")] = 86_400.0
 
     def due(self, at: float) -> float:

@@ -52,8 +52,12 @@ class Lognormal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
 class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="law", tag="like"):
     """As in a published trace, by name; see `PRESETS`."""
 
-    trace: str
+    trace: Annotated[str, Meta(description="azure_conversation_in, sharegpt_out and so on")]
     most: Tokens = 131_072
+
+    def __post_init__(self) -> None:
+        if self.trace not in PRESETS:
+            raise ValueError(f"there is no trace {self.trace!r:.60}; known: {', '.join(PRESETS)}")
 
     def draw(self, rng: Random) -> int:
         median, p99 = PRESETS[self.trace]

@@ -1,6 +1,6 @@
 """A load, described: classes of requests, and the stages in which they are sent."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -22,7 +22,7 @@ class Prefix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One class of requests in the mix."""
 
-    name: Name
+    name: Annotated[Name, Meta(description="In reports")]
     input: Annotated[Length, Meta(description="Tokens of the prompt, without what a chat template adds")]
     output: Annotated[Length, Meta(description="Tokens of the answer, as asked for")]
     weight: Annotated[float, Meta(gt=0, le=1e6, description="Share of the mix, relative to the others'")] = 1.0
@@ -75,8 +75,8 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exact_output: Annotated[
         bool, Meta(description="Ask engines to go on to the bound (`ignore_eos`), so that every run writes as much")
     ] = True
-    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    temperature: Annotated[float, Meta(ge=0, le=2, description="Of sampling")] = 0.0
     warmup: Annotated[int, Meta(ge=0, le=100_000, description="Requests before the first stage, not counted")] = 4
     gap: Annotated[float, Meta(ge=0, le=3600, description="Seconds of silence between two stages")] = 1.0
     seed: Annotated[int, Meta(ge=0, description="Same seed: same bytes at the same moments")] = 1
-    extra: Annotated[dict[str, object], Meta(description="Further fields of every body")] = {}
+    extra: Annotated[dict[str, Any], Meta(description="Further fields of every body")] = {}
