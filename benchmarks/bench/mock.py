@@ -1,7 +1,7 @@
 """An engine whose latencies are known: `python -m benchmarks.bench.mock LOG` prints its port; SIGTERM ends it.
 
-The model's name says how it answers; each request's `x-request-id` stands in LOG with the moments at which its bytes were
-read and its events were written, on the machine's monotonic clock, which the client reads too.
+The model's name says how it answers; each request's `x-request-id` stands in LOG with the moments at which its bytes
+were read and its events were written, on the machine's monotonic clock, which the client reads too.
 
     fixed     first event after 50 ms, then one every 10 ms
     bimodal   nine of ten after 20 ms, the tenth after 200 ms; then as fixed

@@ -1,14 +1,15 @@
-"""Whether the figures are true: an engine that writes down when it wrote each byte, and percentiles beside percentiles.
+"""Whether the figures are true: an engine that writes down when it wrote each byte, percentiles beside percentiles.
 
-Truth for `ttft` is first write - due: the timetable is the plan's, the write is the engine's, and what lies between them
-is what a client is to report. In the `freeze` case the engine stands still for a second: who counts from sending, or
-waits with sending, does not see it.
+Truth for `ttft` is first write - due: the timetable is the plan's, the write is the engine's, and what lies between
+them is what a client is to report. In the `freeze` case the engine stands still for a second: who counts from sending,
+or waits with sending, does not see it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -51,7 +52,10 @@ def prove(*, quick: bool = False) -> Proof:
     bars = []
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
         for way in WAYS:
-            samples, written, invalid = uvloop.run(_one(way, seconds, Path(folder) / f"{way}.jsonl"))
+            log = Path(folder) / f"{way}.jsonl"
+            began = monotonic()
+            samples, invalid = uvloop.run(_one(way, seconds, log, began))
+            written = _written(log, began)
             own = compared(samples, written)
             figures[way] = {**own, "requests": len(samples), "invalid": invalid}
             raw[way] = {
@@ -64,7 +68,9 @@ def prove(*, quick: bool = False) -> Proof:
     seen = next(row for row in figures["freeze"]["ttft"] if row["q"] == 0.99)
     blind = next(row for row in figures["freeze"]["ttft_from_sent"] if row["q"] == 0.99)
     figures["freeze"]["seen_p99_s"], figures["freeze"]["from_sent_p99_s"] = seen["measured"], blind["measured"]
-    bars.append(Bar("freeze_seen_p99", seen["measured"], 0.5, "s", "higher", why="the second that the server stood still"))
+    bars.append(
+        Bar("freeze_seen_p99", seen["measured"], 0.5, "s", "higher", why="the second that the server stood still")
+    )
     return Proof(bars, figures, raw)
 
 
@@ -85,7 +91,7 @@ def compared(samples: list[Sample], written: dict[str, list[float]]) -> dict[str
         note("ttft", sample.first - sample.due, events[0] - sample.due)
         note("ttft_from_sent", sample.first - sample.sent, events[0] - sample.sent)
         note("e2e", sample.last - sample.due, events[-1] - sample.due)
-        for gap, (a, b) in zip(sample.gaps, zip(events, events[1:], strict=False), strict=True):
+        for gap, (a, b) in zip(sample.gaps, itertools.pairwise(events), strict=True):
             note("itl", gap, b - a)
     return {
         name: [
@@ -103,13 +109,12 @@ def _row(q: float, measured: float, true: float) -> dict[str, float]:
     }  # fmt: skip
 
 
-async def _one(way: str, seconds: float, log: Path) -> tuple[list[Sample], dict[str, list[float]], str]:
+async def _one(way: str, seconds: float, log: Path, began: float) -> tuple[list[Sample], str]:
     kind = Kind(way, Fixed(8), Fixed(TOKENS))
     workload = Workload((kind,), (Open(Constant(RATE), seconds),), way, seed=3)
     (plan,) = Planner(workload, way, Prompts(None)).stages()
     for number, planned in enumerate(plan.requests):
         planned.headers = (("x-request-id", str(number)),)
-    began = monotonic()
     with engine(log) as (process, port):
         async with Crew(1) as crew:
             for pid in crew.pids:
@@ -118,9 +123,12 @@ async def _one(way: str, seconds: float, log: Path) -> tuple[list[Sample], dict[
             if way == "freeze":
                 asyncio.get_running_loop().call_later(FREEZE_AT_S, process.send_signal, signal.SIGUSR1)
             done = await runner.run([StagePlan(plan.stage, plan.requests)], 1, 0.0)
+    return done.samples, done.client.invalid
+
+
+def _written(log: Path, began: float) -> dict[str, list[float]]:
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    written = {line["id"]: [round(at - began, 6) for at in (line["read"], *line["written"])] for line in lines}
-    return done.samples, written, done.client.invalid
+    return {line["id"]: [round(at - began, 6) for at in (line["read"], *line["written"])] for line in lines}
 
 
 @contextlib.contextmanager
@@ -135,5 +143,3 @@ def engine(log: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         process.terminate()
         process.wait(10)
         process.stdout.close()
-
-

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
+import yaml
 
 from penstock.bench.contract.baseline import unpacked
+from penstock.bench.contract.contract import Contract
 from tests.bench.client import server as s
 from tests.bench.conftest import Thread
 from tests.cli.conftest import Run, run
@@ -67,7 +71,7 @@ def test_a_set_is_kept_shown_and_compared(run: Run, backend: Thread, contract: P
         assert run("bench", "run", "-f", str(contract), "--url", backend.url, "--out", path).code == 0
     kept = unpacked(Path(one).read_bytes())
     assert len(kept.runs) == 2
-    assert [len(each.samples) for each in kept.runs] == [16, 16]
+    assert [len(each.samples) for each in kept.runs] == [15, 15], "the tenth would be due when the stage is over"
     assert kept.runs[0].seed != kept.runs[1].seed
     assert "is there already" in run("bench", "run", "-f", str(contract), "--url", backend.url, "--out", one).refusal
     compared = run("bench", "compare", one, other, "--json", "--report", str(tmp_path / "c.html"))
@@ -170,10 +174,10 @@ def test_what_is_refused(run: Run, backend: Thread, arguments: tuple[str, ...], 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (("tokens: 12", "tokens: 0"), "workload.kinds[...].input.tokens"),
+        (("tokens: 12", "tokens: 0"), "workload.kinds[0].input.tokens"),
         (("law: fixed, tokens: 12", "law: like, trace: none"), "there is no trace 'none'"),
         (("runs: 2", "runs: 2\nrnus: 3"), "rnus"),
-        (("loop: closed", "loop: sideways"), "workload.stages[...]"),
+        (("loop: closed", "loop: sideways"), "workload.stages[0].loop"),
     ],
 )
 def test_contracts_that_are_refused_name_the_field(
@@ -185,10 +189,21 @@ def test_contracts_that_are_refused_name_the_field(
 
 def test_the_contract_of_the_documents_is_one() -> None:
     text = (Path(__file__).parents[2] / "docs" / "load.md").read_text()
-    import msgspec
-    import yaml
-
-    from penstock.bench.contract.contract import Contract
-
     example = text.split("```yaml\n")[1].split("```")[0]
     assert msgspec.convert(yaml.safe_load(example), Contract).name == "chat-small"
+
+
+@pytest.mark.parametrize("name", ["github-actions.yml", "Jenkinsfile"])
+def test_templates_for_ci_use_options_that_there_are(run: Run, name: str) -> None:
+    text = (Path(__file__).parents[2] / "deploy" / "ci" / name).read_text()
+    commands = re.findall(r"penstock bench (run|compare) ([^\n>]*)", text)
+    assert {command for command, _ in commands} == {"run", "compare"}
+    for command, rest in commands:
+        known = run("bench", command, "--help").out
+        for option in re.findall(r"--[a-z-]+|-f\b", rest):
+            assert option in known, (command, option)
+
+
+def test_the_contracts_of_this_repository_are_ones() -> None:
+    for path in (Path(__file__).parents[2] / "benchmarks" / "contracts").glob("*.yaml"):
+        assert msgspec.convert(yaml.safe_load(path.read_text()), Contract).name == path.stem

@@ -41,9 +41,7 @@ def test_events_are_counted_as_their_json_says_however_they_are_cut(
     found = sum(events.feed(stream[a:b]) for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True))
     assert found == sum(map(has_content, deltas))
     assert events.done
-    assert events.text == "".join(
-        str(delta.get("content") or delta.get("reasoning_content") or "") for delta in deltas
-    )
+    assert events.text == "".join(str(delta.get("content") or delta.get("reasoning_content") or "") for delta in deltas)
 
 
 def test_the_other_apis() -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from penstock.bench.traffic.arrivals import Constant, Diurnal, FlashCrowd, Ramp, Shape, Steps, arrivals
 
-RATES = st.floats(0.1, 50)
-SECONDS = st.floats(0.5, 100)
+RATES = st.floats(0.1, 20)
+SECONDS = st.floats(0.5, 20)
 SHAPES = st.one_of(
     st.builds(Constant, RATES),
     st.builds(Ramp, RATES, RATES, SECONDS),

@@ -149,7 +149,6 @@ class Driver:
     def _leave(self, link: Link, sample: Sample) -> None:
         running = self._running.get(link)
         if running is not None and running[1] is sample:
-            sample.ended = monotonic() - self._task.began
             link.leave(Ending.CANCELLED, "as planned")
 
     def _gone(self, link: Link) -> None:

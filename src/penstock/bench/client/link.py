@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
@@ -53,6 +53,7 @@ class Link(asyncio.Protocol):
     def leave(self, ending: Ending, error: str = "") -> None:
         """Breaks the request off: its client leaves, or has waited long enough."""
         if self._sample is not None:
+            self._now = monotonic() - self._began
             self._end(ending, error)
         self.close()
 
@@ -136,39 +137,27 @@ class Link(asyncio.Protocol):
         assert parser is not None
         if sample.status < 200:
             return  # 100 Continue and its like: the answer is yet to come
-        alive = parser.should_keep_alive()
-        if events is not None:
-            sample.input_tokens, sample.output_tokens, sample.cached_tokens = counts(events.usage)
-            if sample.status >= 400:
-                self._end(Ending.STATUS, events.error)
-            elif events.error:
-                self._end(Ending.STREAM_ERROR, events.error)
-            elif not events.done:
-                self._end(Ending.STREAM_ERROR, "the stream ended without [DONE]")
-            else:
-                self._end(Ending.OK, "", events.text)
+        if events is None:
+            usage, text, ending, error = self._whole(sample.status)
+            sample.last = sample.first
         else:
-            self._whole(sample)
-        if alive and self._transport is not None:
-            self._idle(self)
-        else:
-            self.close()
+            usage, text, error = events.usage, events.text, events.error
+            ending = Ending.STATUS if sample.status >= 400 else Ending.STREAM_ERROR if error else Ending.OK
+            if ending is Ending.OK and not events.done:
+                ending, error = Ending.STREAM_ERROR, "the stream ended without [DONE]"
+        sample.input_tokens, sample.output_tokens, sample.cached_tokens = counts(usage)
+        self._end(ending, error, text, alive=parser.should_keep_alive())
 
-    def _whole(self, sample: Sample) -> None:
+    def _whole(self, status: int) -> tuple[dict[str, Any], str, Ending, str]:
+        """(usage, text, ending, error) of an answer in one piece."""
+        bad = Ending.STATUS if status >= 400 else None
         try:
             usage, text, error = whole(b"".join(self._body))
         except ValueError as problem:
-            text, error = "", f"no JSON: {problem}"[:200]
-            self._end(Ending.STATUS if sample.status >= 400 else Ending.MALFORMED, error)
-            return
-        sample.input_tokens, sample.output_tokens, sample.cached_tokens = counts(usage)
-        sample.last = sample.first
-        if sample.status >= 400:
-            self._end(Ending.STATUS, error)
-        else:
-            self._end(Ending.OK, "", text)
+            return {}, "", bad or Ending.MALFORMED, f"no JSON: {problem}"[:200]
+        return usage, text, bad or Ending.OK, error
 
-    def _end(self, ending: Ending, error: str, text: str = "") -> None:
+    def _end(self, ending: Ending, error: str, text: str = "", *, alive: bool = False) -> None:
         sample, over = self._sample, self._over
         assert sample is not None
         assert over is not None
@@ -177,4 +166,8 @@ class Link(asyncio.Protocol):
         sample.ending, sample.error = ending, error
         if not sample.output_tokens and sample.events:
             sample.output_tokens, sample.counted = sample.events, True
+        if alive and self._transport is not None:
+            self._idle(self)  # before the news: what comes next may take it
+        else:
+            self.close()
         over(sample, text)

@@ -18,7 +18,7 @@ from penstock.bench.traffic.plan import Planner
 from penstock.bench.traffic.prompts import Prompts
 from penstock.bench.watch import Watch
 from penstock.core.clock import monotonic, wall
-from penstock.core.errors import ConfigError
+from penstock.core.errors import ConfigError, PenstockError
 from penstock.core.tasks import Tasks
 
 
@@ -43,8 +43,12 @@ class Session:
         self._beside = beside
         self._tell = tell
         self._probe = Probe(server)
-        self._model, self._prompts = _model_and_prompts(contract, self._probe)
-        self.fingerprint = fingerprint(server, self._probe, self._model, labels)
+        try:
+            self._model, self._prompts = _model_and_prompts(contract, self._probe)
+            self.fingerprint = fingerprint(server, self._probe, self._model, labels)
+        except PenstockError:
+            self.close()
+            raise
         self._runner: Runner | None = None
 
     def close(self) -> None:

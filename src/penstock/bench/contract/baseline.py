@@ -48,10 +48,10 @@ def lines(index: bytes) -> list[Line]:
     """The index. Raises Broken where a line is not what followed the one before."""
     found: list[Line] = []
     prev = START
-    for number, raw in enumerate(index.splitlines(), 1):
+    for number, raw in enumerate(_raw(index), 1):
         try:
             line = msgspec.json.decode(raw, type=Line)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Broken(f"line {number} of the index is no entry: {error}") from error
         if line.number != number or line.prev != prev:
             raise Broken(f"line {number} of the index does not follow the one before")
@@ -72,8 +72,12 @@ def check(found: Sequence[Line], files: Mapping[str, bytes]) -> None:
 
 def appended(index: bytes, day: str, data: bytes) -> tuple[str, bytes]:
     """(file name, index line) of a further baseline."""
-    known = index.splitlines()
+    known = _raw(index)
     number = len(lines(index)) + 1
     prev = hashlib.sha256(known[-1]).hexdigest() if known else START
     name = f"{number:04}-{day}.json.gz"
     return name, msgspec.json.encode(Line(number, name, hashlib.sha256(data).hexdigest(), prev)) + b"\n"
+
+
+def _raw(index: bytes) -> list[bytes]:
+    return index.split(b"\n")[:-1]

@@ -168,6 +168,8 @@ def _compared(
     elif abs(difference) < margin:
         # The interval shrinks with the root of the number of runs.
         row.runs_needed = min(MOST_RUNS, ceil(max(len(a), len(b)) * (narrow / (margin - abs(difference))) ** 2))
+    elif half > abs(difference):
+        row.runs_needed = min(MOST_RUNS, ceil(max(len(a), len(b)) * (half / abs(difference)) ** 2))
     return row
 
 

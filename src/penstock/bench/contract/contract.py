@@ -30,7 +30,7 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[Name, Meta(description="Folder of its baselines")]
     workload: Annotated[Workload, Meta(description="What is sent")]
     version: Annotated[int, Meta(ge=1, le=1, description="Of this format")] = 1
-    runs: Annotated[int, Meta(ge=1, le=1000, description="Repetitions of one set")] = 5
+    runs: Annotated[int, Meta(ge=1, le=1000, description="Repetitions of one set")] = 8
     slo: Annotated[Slo, Meta(description="What makes an answer good")] = Slo()
     judge: Annotated[Judgement, Meta(description="When two sets differ")] = Judgement()
 

@@ -65,7 +65,7 @@ def comparison_page(name: str, comparison: Comparison, fingerprint: Mapping[str,
     bad = comparison.verdict in ("worse", "not comparable")
     parts = [
         f"<h1>{escape(name)}</h1>",
-        f"<p{' class=bad' if bad else ''}>Verdict: {escape(comparison.verdict)}.</p>",
+        f'<p class="{"bad" if bad else ""}">Verdict: {escape(comparison.verdict)}.</p>',
         *(f"<p>{escape(problem)}</p>" for problem in comparison.problems),
     ]
     header, rows = compared(comparison)

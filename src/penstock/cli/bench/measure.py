@@ -45,6 +45,14 @@ def measure(contract: Contract, urls: Sequence[str], given: dict[str, Any], *, r
                 session.close()
 
 
+def require_new(path: Path) -> None:
+    """Before the work. Raises ConfigError."""
+    if path.exists():
+        raise ConfigError(f"--out: {path} is there already; results are not overwritten")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out: there is no folder {path.parent}")
+
+
 def write_new(path: Path, data: bytes) -> None:
     """Writes a file that must not be there yet. Raises ConfigError."""
     try:

@@ -8,7 +8,7 @@ import click
 from penstock.bench.contract.baseline import packed
 from penstock.bench.contract.contract import Contract
 from penstock.cli.bench import options
-from penstock.cli.bench.measure import measure, write_new
+from penstock.cli.bench.measure import measure, require_new, write_new
 from penstock.cli.bench.quick import quick_contract, slo_of, stages_of
 from penstock.cli.bench.show import all_valid, echo_json, show, summary, write_page
 from penstock.cli.options import json_option
@@ -76,11 +76,13 @@ def command(ctx: click.Context, /, path: Path | None, as_json: bool, **given: An
     """
     contract = options.contract_of(path) if path else _quick(given)
     urls = [given["url"], *([given["against"]] if given["against"] else [])]
+    places = _places(given["out"], len(urls))
+    for place in places:
+        require_new(place)
     sets = measure(contract, urls, given, runs=given["runs"] or (contract.runs if path else 1), quiet=as_json)
-    for number, runs in enumerate(sets):
-        if given["out"]:
-            name = given["out"] if len(sets) == 1 else given["out"].with_name(f"{given['out'].name}-{'ab'[number]}")
-            write_new(name, packed(runs))
+    for place, runs in zip(places, sets, strict=False):
+        write_new(place, packed(runs))
+    for runs in sets:
         if not as_json:
             show(runs.runs[-1], contract)
     if given["report"]:
@@ -89,6 +91,12 @@ def command(ctx: click.Context, /, path: Path | None, as_json: bool, **given: An
         echo_json(summary(sets[0]) if len(sets) == 1 else [summary(each) for each in sets])
     if not all(all_valid(each.runs) for each in sets):
         ctx.exit(1)
+
+
+def _places(out: Path | None, servers: int) -> list[Path]:
+    if out is None:
+        return []
+    return [out] if servers == 1 else [out.with_name(f"{out.name}-{letter}") for letter in "ab"]
 
 
 def _quick(given: dict[str, Any]) -> Contract:

@@ -61,7 +61,8 @@ class Screen:
         first = f", TTFT {statistics.median(self._ttft) * 1e3:.0f} ms lately" if self._ttft else ""
         return (
             f"{self.title}{stage}: {progress.done}/{progress.planned} answered, "
-            f"{progress.sent - progress.done} running, {progress.failed} failed, {rate:.3g} req/s, {tokens:.4g} tok/s{first}, lag {progress.lag_s * 1e3:.1f} ms"
+            f"{progress.sent - progress.done} running, {progress.failed} failed, {rate:.3g} req/s, "
+            f"{tokens:.4g} tok/s{first}, lag {progress.lag_s * 1e3:.1f} ms"
         )
 
 
