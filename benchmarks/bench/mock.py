@@ -18,6 +18,7 @@ import re
 import signal
 import sys
 import time
+from typing import cast
 
 import uvloop
 
@@ -48,8 +49,7 @@ class Connection(asyncio.Protocol):
         self._data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         read = _now()
