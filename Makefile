@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 TESTS  ?=
 LOCK   := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run test check bench bench-routing prove-limits bars test-real lock docs clean
+.PHONY: help run test check bench bench-routing prove-limits prove-bench baseline bars test-real lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ bench-routing: $(VENV)/.dev ## Measure routing on real engines against other rou
 
 prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writes results/limits
 	@$(BIN)/python -m benchmarks.limits run
+
+prove-bench: $(VENV)/.dev ## Prove the load tester: truth and capacity; writes results/bench
+	@$(BIN)/python -m benchmarks.bench run
+
+baseline: $(VENV)/.dev ## Add a baseline of lab L06's contract on the embedded engine to results/baselines
+	@$(BIN)/python -m benchmarks.bench.baseline
 
 bars: $(VENV)/.dev ## Print every bar that results/ holds
 	@$(BIN)/python -m benchmarks.bars

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from penstock.bench.contract.reference import fields
 from penstock.telemetry import buckets
 from penstock.telemetry.catalogue import PLATFORM, SHEETS, Kind, Metric
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARK = ROOT / "results" / "gateway" / "latest.json"
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "docs/critiques.md", "docs/metrics.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "docs/critiques.md", "docs/load.md", "docs/metrics.md")
 
 NO_RUN = "No full benchmark run is recorded yet."
 COLUMNS = (
@@ -118,12 +119,18 @@ def bounds(_: Mapping[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
+def contract(_: Mapping[str, Any] | None) -> str:
+    """Every field of a load-test contract."""
+    return fields()
+
+
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any] | None], str]] = {
     "benchmark": benchmark,
     "data-path": data_path,
     "missed": missed,
     "metrics": metrics,
     "bounds": bounds,
+    "contract": contract,
 }
 
 

@@ -45,7 +45,7 @@ def latest(names: Iterable[str], folder: Path = RESULTS) -> dict[str, Any]:
         bars += doc["bars"]
         figures[name] = doc["figures"]
     last = max(runs.values(), key=lambda run: str(run["when"]), default={"when": "", "machine": {}})
-    found = {"name": "limits", **last, "runs": runs, "bars": bars, "figures": figures}
+    found = {"name": folder.name, **last, "runs": runs, "bars": bars, "figures": figures}
     (folder / "latest.json").write_text(json.dumps(found, indent=1) + "\n")
     return found
 

@@ -1,0 +1,1 @@
+"""Sends planned requests from several processes and times every byte."""

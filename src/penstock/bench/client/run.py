@@ -1,0 +1,113 @@
+"""A whole run: warm-up, stage after stage, what happened beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from penstock.bench.client.crew import Crew, dealt
+from penstock.bench.client.messages import Done, Lately, Task
+from penstock.bench.client.settings import Patience, Server
+from penstock.bench.measure.health import health
+from penstock.bench.sample import ClientHealth, Planned, Sample, Stage
+from penstock.bench.traffic.plan import StagePlan
+from penstock.bench.traffic.workload import Closed
+from penstock.core.clock import monotonic
+
+HEAD_START_S = 0.3
+"""Between the order and the beginning of a stage: processes read their parts meanwhile."""
+
+
+class Progress(msgspec.Struct):
+    """How a run goes."""
+
+    stage: int
+    stages: int
+    label: str
+    planned: int
+    """Requests of the stage."""
+    elapsed_s: float
+    sent: int = 0
+    done: int = 0
+    failed: int = 0
+    tokens: int = 0
+    ttft: list[float] = []
+    """Seconds, of what began to be answered since the last word."""
+    lag_s: float = 0.0
+
+
+class Outcome(msgspec.Struct):
+    """What a run gave."""
+
+    stages: list[Stage]
+    samples: list[Sample]
+    client: ClientHealth
+    stopped: bool = False
+
+
+class Runner:
+    """Sends plans to one server. `tell` hears how it goes a few times a second."""
+
+    def __init__(
+        self, crew: Crew, server: Server, patience: Patience, tell: Callable[[Progress], None], began: float
+    ) -> None:
+        self._crew = crew
+        self._server = server
+        self._patience = patience
+        self._tell = tell
+        self.began = began
+        """Monotonic seconds at which the run began; moments of samples count from it."""
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Ends the run early; what was measured is kept."""
+        self._stopped = True
+        self._crew.stop()
+
+    async def warm(self, requests: Sequence[Planned]) -> None:
+        """Sends requests that are not counted, two at a time."""
+        if requests:
+            await self._stage(-1, 0, "warm-up", requests, 2)
+
+    async def run(self, plans: Iterable[StagePlan], count: int, gap_s: float) -> Outcome:
+        """Stage after stage, `gap_s` apart. Raises ClientDied."""
+        stages: list[Stage] = []
+        samples: list[Sample] = []
+        cpu: list[tuple[float, float]] = []
+        for number, plan in enumerate(plans):
+            if self._stopped:
+                break
+            if number:
+                await asyncio.sleep(gap_s)
+            places = plan.stage.concurrency if isinstance(plan.stage, Closed) else 0
+            begin, done = await self._stage(number, count, plan.stage.label, plan.requests, places)
+            own = [sample for part in done for sample in part.samples]
+            end = max((sample.ended for sample in own), default=begin)
+            rate = 0.0 if isinstance(plan.stage, Closed) else len(plan.requests) / plan.stage.seconds
+            stages.append(Stage(plan.stage.label, begin, end, places, rate))
+            samples += sorted(own, key=lambda sample: sample.index)
+            cpu += [(part.cpu_s, part.wall_s) for part in done]
+        return Outcome(stages, samples, health(stages, samples, cpu), self._stopped)
+
+    async def _stage(
+        self, number: int, count: int, label: str, requests: Sequence[Planned], places: int
+    ) -> tuple[float, list[Done]]:
+        begin = monotonic() - self.began + HEAD_START_S
+        tasks = [
+            Task(self._server, self._patience, self.began, begin, number, own, part)
+            for own, part in dealt(requests, places, self._crew.size)
+        ]
+
+        def tell(lately: Sequence[Lately]) -> None:
+            self._tell(
+                Progress(
+                    number, count, label, len(requests), monotonic() - self.began - begin,
+                    sum(word.sent for word in lately), sum(word.done for word in lately),
+                    sum(word.failed for word in lately), sum(word.tokens for word in lately),
+                    [each for word in lately for each in word.ttft], max(word.lag for word in lately),
+                )
+            )  # fmt: skip
+
+        return begin, await self._crew.stage(tasks, tell)

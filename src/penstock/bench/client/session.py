@@ -1,0 +1,112 @@
+"""Runs a contract against a server, as often as it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from penstock.bench.client.crew import Crew
+from penstock.bench.client.probe import Probe, fingerprint
+from penstock.bench.client.run import Progress, Runner
+from penstock.bench.client.settings import Patience, Server
+from penstock.bench.contract.contract import Contract, RunSet
+from penstock.bench.sample import Run
+from penstock.bench.traffic.plan import Planner
+from penstock.bench.traffic.prompts import Prompts
+from penstock.bench.watch import Watch
+from penstock.core.clock import monotonic, wall
+from penstock.core.errors import ConfigError, PenstockError
+from penstock.core.tasks import Tasks
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """What is watched during a run."""
+
+    metrics: tuple[str, ...] = ()
+    pids: tuple[int, ...] = ()
+
+
+class Session:
+    """One contract, one server."""
+
+    def __init__(
+        self, contract: Contract, server: Server, *, processes: int, patience: Patience, beside: Beside,
+        labels: dict[str, str], tell: Callable[[Progress], None],
+    ) -> None:  # fmt: skip
+        self._contract = contract
+        self._server = server
+        self._processes = processes
+        self._patience = patience
+        self._beside = beside
+        self._tell = tell
+        self._probe = Probe(server)
+        try:
+            self._model, self._prompts = _model_and_prompts(contract, self._probe)
+            self.fingerprint = fingerprint(server, self._probe, self._model, labels)
+        except PenstockError:
+            self.close()
+            raise
+        self._runner: Runner | None = None
+
+    def close(self) -> None:
+        """Lets go of the connection by which the server counts tokens."""
+        self._probe.close()
+
+    def stop(self) -> None:
+        """Ends the run under way; what it measured is kept."""
+        if self._runner is not None:
+            self._runner.stop()
+
+    def empty(self) -> RunSet:
+        """A set without runs."""
+        made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        return RunSet(self._contract, self.fingerprint, [], made)
+
+    async def run(self, number: int) -> Run:
+        """One run. The seed differs from run to run, so that no cache of the server's knows a prompt from the run
+        before; the same number gives the same bytes again."""
+        workload = msgspec.structs.replace(self._contract.workload, seed=self._contract.workload.seed + number)
+        planner = Planner(workload, self._model, self._prompts)
+        began, began_at = monotonic(), wall()
+        watch, tasks = Watch(began, self._beside.metrics, self._beside.pids), Tasks()
+        async with Crew(self._processes) as crew:
+            self._runner = Runner(crew, self._server, self._patience, self._tell, began)
+            tasks.spawn(watch.run())
+            try:
+                await self._runner.warm(planner.warmup())
+                done = await self._runner.run(planner.stages(), len(workload.stages), workload.gap)
+            finally:
+                await tasks.cancel()
+        notes = [] if self._prompts.counted else ["The server has no /tokenize: prompts are as many words as tokens."]
+        if done.stopped:
+            notes.append("The run was stopped before its end.")
+        return Run(
+            self._contract.name, began_at, workload.seed, msgspec.to_builtins(workload), self.fingerprint,
+            done.stages, done.client, done.samples, watch.series, notes,
+        )  # fmt: skip
+
+
+def _model_and_prompts(contract: Contract, probe: Probe) -> tuple[str, Prompts]:
+    served = probe.models()
+    wanted = contract.workload.model
+    if wanted and served and wanted not in served:
+        raise ConfigError(f"workload.model: the server does not list {wanted!r}; it has {', '.join(served)}")
+    if not wanted and not served:
+        raise ConfigError("workload.model: the server lists no model; name one")
+    model = wanted or served[0]
+    return model, Prompts(probe.counter(model))
+
+
+async def in_turn(sessions: Sequence[Session], runs: int, told: Callable[[int, int, Run], None]) -> list[RunSet]:
+    """`runs` of each, one after the other and again (ABAB...), so that what changes slowly changes for all."""
+    sets = [session.empty() for session in sessions]
+    for number in range(runs):
+        for which, session in enumerate(sessions):
+            run = await session.run(number)
+            sets[which].runs.append(run)
+            told(which, number, run)
+            await asyncio.sleep(0)
+    return sets

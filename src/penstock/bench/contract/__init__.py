@@ -1,0 +1,1 @@
+"""The load that never changes, its baselines, and the verdict on two sets of runs."""

@@ -1,0 +1,1 @@
+"""Samples to figures, by definitions that are written once (docs/measures.md)."""

@@ -1,0 +1,1 @@
+"""One HTML page, Markdown and SVG, whose numbers come from the runs."""

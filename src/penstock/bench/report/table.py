@@ -1,0 +1,79 @@
+"""Figures as rows of text: for the terminal, Markdown and the page alike."""
+
+from collections.abc import Sequence
+
+from penstock.bench.contract.compare import Comparison
+from penstock.bench.measure.figures import Figures
+from penstock.bench.sample import ClientHealth
+
+KINDS = (
+    "stage", "requests", "failed", "req/s", "out tok/s", "TTFT p50", "TTFT p95", "TTFT p99", "ITL p50", "ITL p99",
+    "TPOT p50", "E2E p50", "E2E p95", "cached", "goodput/s",
+)  # fmt: skip
+CELLS = (
+    ("ttft", "p50"), ("ttft", "p95"), ("ttft", "p99"), ("itl", "p50"), ("itl", "p99"), ("tpot", "p50"),
+    ("e2e", "p50"), ("e2e", "p95"),
+)  # fmt: skip
+
+
+def rows_of(figures: Figures) -> tuple[str, ...]:
+    """A row of `KINDS`. Latencies in milliseconds."""
+    failed = figures.requests - figures.ok - figures.endings.get("cancelled", 0)
+    return (
+        f"{figures.stage} {figures.kind}".strip(),
+        str(figures.requests),
+        str(failed),
+        f"{figures.rate:.4g}",
+        f"{figures.output_rate:.5g}",
+        *(_milli(figures, quantity, name) for quantity, name in CELLS),
+        f"{figures.cached_share:.0%}",
+        "-" if figures.good is None else f"{figures.good:.4g} ({figures.good_share:.1%})",
+    )
+
+
+def _milli(figures: Figures, quantity: str, name: str) -> str:
+    spread = figures.spreads.get(quantity)
+    return "-" if spread is None else f"{spread.at[name] * 1e3:.4g} ms"
+
+
+def health_rows(client: ClientHealth) -> list[tuple[str, str]]:
+    """What the client says of itself."""
+    return [
+        ("processes", str(client.processes)),
+        ("CPU, busiest process", f"{client.busiest:.1%} of a core"),
+        ("CPU in all", f"{client.cpu_s:.3g} s in {client.wall_s:.4g} s"),
+        ("schedule delay p50", f"{client.lag_p50_s * 1e3:.3g} ms"),
+        ("schedule delay p99", f"{client.lag_p99_s * 1e3:.3g} ms"),
+        ("schedule delay, most", f"{client.lag_max_s * 1e3:.3g} ms"),
+        ("rate asked for", f"{client.asked_rate:.4g}/s" if client.asked_rate else "closed loop"),
+        ("rate achieved", f"{client.achieved_rate:.4g}/s" if client.asked_rate else "closed loop"),
+    ]
+
+
+def compared(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of a comparison."""
+    header = ("stage", "metric", "before", "after", "change", "interval", "p", "verdict")
+    rows: list[tuple[str, ...]] = [
+        (
+            row.stage,
+            row.metric,
+            f"{row.before:.4g}",
+            f"{row.after:.4g}",
+            f"{row.change:+.1%}",
+            f"{row.low:+.1%} to {row.high:+.1%}",
+            f"{row.p:.3g}",
+            row.verdict + (f", {row.runs_needed} runs a set may tell" if row.runs_needed else ""),
+        )
+        for row in comparison.rows
+    ]
+    return header, rows
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "|" + "|".join("---" if number == 0 else "--:" for number in range(len(header))) + "|"
+    return "\n".join([line(header), rule, *map(line, rows)]) + "\n"

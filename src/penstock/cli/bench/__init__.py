@@ -1,0 +1,22 @@
+"""`penstock bench`: load tests against any OpenAI-compatible server."""
+
+import click
+
+from penstock.cli.group import LazyGroup
+
+COMMANDS = {
+    "run": ("penstock.cli.bench.run", "Send a load and show what came of it."),
+    "baseline": ("penstock.cli.bench.baseline", "Run a contract and keep the result for ever."),
+    "compare": ("penstock.cli.bench.compare", "Judge whether two sets of runs differ."),
+    "saturate": ("penstock.cli.bench.saturate", "Find the highest rate that meets an SLO."),
+    "report": ("penstock.cli.bench.report", "Make a page of a set of runs."),
+}
+
+
+@click.group("bench", cls=LazyGroup, modules=COMMANDS)
+def command() -> None:
+    """Send a known load, measure what comes of it, and judge whether it has changed.
+
+    Works against any server with the OpenAI API. Latency counts from when a request was due, so that a client or server
+    that falls behind shows.
+    """

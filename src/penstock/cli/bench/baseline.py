@@ -1,0 +1,66 @@
+"""`penstock bench baseline`: sets of runs that are kept for ever."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from penstock.bench.contract.baseline import appended, check, lines, packed, unpacked
+from penstock.bench.contract.contract import RunSet
+from penstock.cli.bench import options
+from penstock.cli.bench.measure import measure, write_new
+from penstock.cli.bench.show import all_valid, show
+from penstock.core.errors import ConfigError
+
+FOLDER = Path("results/baselines")
+INDEX = "index.jsonl"
+
+
+@click.command("baseline")
+@click.option("-f", "--file", "path", type=click.Path(path_type=Path, exists=True), required=True, help="The contract.")
+@options.server_options
+@click.option("--runs", type=click.IntRange(2, 1000), help="Repetitions.  [default: the contract's]")
+@click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, show_default=True, help="Of the baselines.")
+def command(path: Path, runs: int | None, folder: Path, **given: Any) -> None:
+    """Run a contract and keep the result for ever.
+
+    It is added to the folder of the contract's name and to an index that chains them by SHA-256: none is overwritten,
+    and one that was changed is found. A run that is not valid is not kept.
+    """
+    contract = options.contract_of(path)
+    place = folder / contract.name
+    known = _read(place)  # before the work: a broken index is no place for more
+    (found,) = measure(contract, [given["url"]], given, runs=runs or contract.runs, quiet=False)
+    show(found.runs[-1], contract)
+    if not all_valid(found.runs):
+        raise ConfigError("the client did not keep up in every run; nothing was kept")
+    place.mkdir(parents=True, exist_ok=True)
+    data = packed(found)
+    name, line = appended(known, found.made[:10], data)
+    write_new(place / name, data)
+    with (place / INDEX).open("ab") as index:
+        index.write(line)
+    click.echo(f"kept as {place / name}; commit it with {place / INDEX}")
+
+
+def load(name: str, folder: Path) -> RunSet:
+    """The set in a file, or the baseline `NAME` (the latest) or `NAME@NUMBER`. Raises ConfigError or Broken."""
+    path = Path(name)
+    if path.is_file():
+        return unpacked(path.read_bytes())
+    contract, _, number = name.partition("@")
+    place = folder / contract
+    known = lines(_read(place))
+    if not known:
+        raise ConfigError(f"{name!r:.80} is neither a file nor a baseline in {folder}")
+    if number and (not number.isdigit() or not 0 < int(number) <= len(known)):
+        raise ConfigError(f"{contract} has baselines 1 to {len(known)}; there is no {number!r:.20}")
+    return unpacked((place / known[int(number or len(known)) - 1].file).read_bytes())
+
+
+def _read(place: Path) -> bytes:
+    """The index of a contract's baselines, checked against its files. Raises Broken."""
+    index = place / INDEX
+    known = index.read_bytes() if index.is_file() else b""
+    check(lines(known), {file.name: file.read_bytes() for file in place.glob("*.json.gz")})
+    return known

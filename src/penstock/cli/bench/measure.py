@@ -1,0 +1,64 @@
+"""Contracts run against servers, and results written where nothing is."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from penstock.bench.client.session import Session, in_turn
+from penstock.bench.contract.contract import Contract, RunSet
+from penstock.bench.sample import Run
+from penstock.cli.bench import options
+from penstock.cli.bench.show import Screen
+from penstock.core.errors import ConfigError
+
+
+def measure(contract: Contract, urls: Sequence[str], given: dict[str, Any], *, runs: int, quiet: bool) -> list[RunSet]:
+    """Runs a contract against servers in turn. Ctrl-C ends the run under way and keeps what it measured."""
+    labels = options.pairs("--label", given["labels"])
+    with Screen(quiet=quiet) as screen:
+        sessions = [
+            Session(
+                contract, options.server(url, given["keys"]), processes=given["processes"],
+                patience=options.patience(given["timeout"]), beside=options.beside(given["metrics"], given["pids"]),
+                labels=labels, tell=screen.tell,
+            )
+            for url in urls
+        ]  # fmt: skip
+
+        def told(which: int, number: int, run: Run) -> None:
+            screen.title = f"run {number + 1}/{runs}: " if runs > 1 else ""
+
+        def stop() -> None:
+            for session in sessions:
+                session.stop()
+
+        async def work() -> list[RunSet]:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
+            return await in_turn(sessions, runs, told)
+
+        try:
+            return asyncio.run(work())
+        finally:
+            for session in sessions:
+                session.close()
+
+
+def require_new(path: Path) -> None:
+    """Before the work. Raises ConfigError."""
+    if path.exists():
+        raise ConfigError(f"--out: {path} is there already; results are not overwritten")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out: there is no folder {path.parent}")
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Writes a file that must not be there yet. Raises ConfigError."""
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise ConfigError(f"--out: {path} is there already; results are not overwritten") from None
+    except OSError as error:
+        raise ConfigError(f"--out: cannot write {path}: {error.strerror}") from None

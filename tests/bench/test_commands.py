@@ -1,0 +1,218 @@
+"""`penstock bench` from the outside, against a server on a real socket."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from penstock.bench.contract.baseline import unpacked
+from penstock.bench.contract.contract import Contract
+from penstock.bench.measure import health
+from tests.bench.client import server as s
+from tests.bench.conftest import Thread
+from tests.cli.conftest import Run, run
+
+__all__ = ["run"]
+
+CONTRACT = """
+name: small
+workload:
+  kinds: [{name: k, input: {law: fixed, tokens: 12}, output: {law: fixed, tokens: 3}}]
+  stages:
+    - {loop: closed, concurrency: 2, requests: 6}
+    - {loop: open, seconds: 0.5, cv: 0, arrivals: {shape: constant, rate: 20}}
+  warmup: 1
+  gap: 0
+runs: 2
+judge: {metrics: [ttft.p50, e2e.p50], margin: 0.9}
+"""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines that run tests are busy, and the client's processes wait for them. What makes a run invalid has tests of
+    its own."""
+    monkeypatch.setattr(health, "MOST_LAG_S", 5.0)
+    monkeypatch.setattr(health, "LEAST_RATE", 0.5)
+
+
+@pytest.fixture
+def contract(tmp_path: Path) -> Path:
+    path = tmp_path / "contract.yaml"
+    path.write_text(CONTRACT)
+    return path
+
+
+def test_a_run_of_options(run: Run, backend: Thread, tmp_path: Path) -> None:
+    asked = ("-C", "1", "-C", "2", "--requests", "4", "--input", "10", "--output", "3", "--slo", "ttft=5s")
+    done = run("bench", "run", "--url", backend.url, *asked, "--report", str(tmp_path / "page.html"), "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["fingerprint"]["server.version"] == "1.2.3"
+    (only,) = told["runs"]
+    assert [(stage["stage"], stage["requests"], stage["ok"]) for stage in only["stages"]] == [
+        ("1 at once", 4, 4),
+        ("2 at once", 4, 4),
+    ]
+    assert only["stages"][0]["good_share"] == 1.0
+    assert only["client"]["invalid"] == ""
+    assert "<h1>adhoc</h1>" in (tmp_path / "page.html").read_text()
+    bodies = [each.body for each in backend.server.asked if each.body.get("messages")]
+    assert len(bodies) == 4 + 8, "the warm-up is sent and not counted"
+    assert all(len(body["messages"][0]["content"].split()) == 10 for body in bodies)
+
+
+def test_a_table_for_people(run: Run, backend: Thread, contract: Path) -> None:
+    done = run("bench", "run", "-f", str(contract), "--url", backend.url, "--runs", "1")
+    assert done.code == 0, done.err
+    assert "TTFT p50" in done.out
+    assert "20/s" in done.out
+    assert "bound by" in done.out
+
+
+def test_a_set_is_kept_shown_and_compared(run: Run, backend: Thread, contract: Path, tmp_path: Path) -> None:
+    one, other = str(tmp_path / "one.json.gz"), str(tmp_path / "other.json.gz")
+    for path in (one, other):
+        assert run("bench", "run", "-f", str(contract), "--url", backend.url, "--out", path).code == 0
+    kept = unpacked(Path(one).read_bytes())
+    assert len(kept.runs) == 2
+    assert [len(each.samples) for each in kept.runs] == [15, 15], "the tenth would be due when the stage is over"
+    assert kept.runs[0].seed != kept.runs[1].seed
+    assert "is there already" in run("bench", "run", "-f", str(contract), "--url", backend.url, "--out", one).refusal
+    compared = run("bench", "compare", one, other, "--json", "--report", str(tmp_path / "c.html"))
+    assert compared.code in (0, 3), compared.out
+    assert json.loads(compared.out)["verdict"] in ("same", "inconclusive")
+    assert "Verdict" in (tmp_path / "c.html").read_text()
+    shown = run("bench", "report", one)
+    assert "Run 2" in shown.out
+    assert "| 2 at once | 6 | 0 |" in shown.out
+
+
+def test_a_slower_server_is_worse_and_ci_hears_it(run: Run, backend: Thread, contract: Path, tmp_path: Path) -> None:
+    one, other = str(tmp_path / "one.json.gz"), str(tmp_path / "other.json.gz")
+    arguments = ("bench", "run", "-f", str(contract), "--url", backend.url, "--runs", "3", "--out")
+    assert run(*arguments, one).code == 0
+
+    async def slow(asked: s.Asked, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.15)
+        await s.three_words(asked, writer)
+
+    backend.script = slow
+    assert run(*arguments, other).code == 0
+    found = run("bench", "compare", one, other, "--markdown")
+    assert found.code == 1, found.out
+    assert found.out.startswith("**worse**")
+
+
+def test_two_servers_in_turn(run: Run, backend: Thread, contract: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "set")
+    arguments = ("--against", backend.url, "--runs", "2", "--out", out, "--json")
+    done = run("bench", "run", "-f", str(contract), "--url", backend.url, *arguments)
+    assert done.code == 0, done.err
+    assert [len(each["runs"]) for each in json.loads(done.out)] == [2, 2]
+    found = run("bench", "compare", f"{out}-a", f"{out}-b", "--pairs", "--json")
+    assert json.loads(found.out)["pairs"] is True
+
+
+def test_baselines_are_added_and_never_changed(run: Run, backend: Thread, contract: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    arguments = ("bench", "baseline", "-f", str(contract), "--url", backend.url, "--folder", str(folder))
+    for number in (1, 2):
+        done = run(*arguments)
+        assert done.code == 0, done.err
+        assert f"000{number}-" in done.out
+    assert len(list((folder / "small").iterdir())) == 3
+    found = run("bench", "compare", "small@1", "small", "--folder", str(folder), "--json")
+    assert found.code in (0, 3)
+    assert "baselines 1 to 2" in run("bench", "report", "small@7", "--folder", str(folder)).refusal
+    victim = next((folder / "small").glob("0001-*"))
+    victim.write_bytes(victim.read_bytes()[:-1] + b"x")
+    assert "was changed" in run("bench", "report", "small@2", "--folder", str(folder)).refusal
+    assert "was changed" in run(*arguments).refusal
+
+
+def test_the_knee(run: Run, backend: Thread) -> None:
+    """A server that answers one after the other, 60 ms each: about 16 requests per second."""
+    one = asyncio.Lock()
+
+    async def single(asked: s.Asked, writer: asyncio.StreamWriter) -> None:
+        async with one:
+            await asyncio.sleep(0.06)
+        await s.three_words(asked, writer)
+
+    backend.script = single
+    asked = ("--slo", "ttft=400ms", "--share", "0.9", "--first", "4", "--seconds", "2", "--width", "0.5", "--json")
+    done = run("bench", "saturate", "--url", backend.url, *asked, "--input", "10", "--output", "3")
+    assert done.code == 0, done.err
+    knee = json.loads(done.out)["knee"]
+    assert 4 <= knee["rate"] <= 20
+    assert knee["low"] <= knee["rate"] <= knee["high"]
+
+
+def test_a_server_that_fails_is_measured_and_not_an_error(run: Run, backend: Thread) -> None:
+    async def broken(asked: s.Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(s.whole({"error": {"code": "overloaded"}}, "503 Unavailable"))
+
+    backend.script = broken
+    done = run("bench", "run", "--url", backend.url, "--requests", "3", "--input", "10", "--json")
+    (stage,) = json.loads(done.out)["runs"][0]["stages"]
+    assert (stage["ok"], stage["endings"]) == (0, {"status": 3})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--input", "many"), "--input"),
+        (("--slo", "speed=1"), "--slo"),
+        (("--ramp", "1"), "--ramp"),
+        (("--key", "NO_SUCH_VARIABLE"), "NO_SUCH_VARIABLE"),
+        (("--label", "flags"), "--label"),
+        (("--model", "other"), "does not list 'other'"),
+        (("--url", "ftp://x"), "no address"),
+        (("--url", "http://127.0.0.1:1"), "no server at"),
+    ],
+)
+def test_what_is_refused(run: Run, backend: Thread, arguments: tuple[str, ...], named: str) -> None:
+    assert named in run("bench", "run", "--url", backend.url, *arguments).refusal
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("tokens: 12", "tokens: 0"), "workload.kinds[0].input.tokens"),
+        (("law: fixed, tokens: 12", "law: like, trace: none"), "there is no trace 'none'"),
+        (("runs: 2", "runs: 2\nrnus: 3"), "rnus"),
+        (("loop: closed", "loop: sideways"), "workload.stages[0].loop"),
+    ],
+)
+def test_contracts_that_are_refused_name_the_field(
+    run: Run, backend: Thread, contract: Path, change: tuple[str, str], named: str
+) -> None:
+    contract.write_text(CONTRACT.replace(*change, 1))
+    assert named in run("bench", "run", "-f", str(contract), "--url", backend.url).refusal
+
+
+def test_the_contract_of_the_documents_is_one() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "load.md").read_text()
+    example = text.split("```yaml\n")[1].split("```")[0]
+    assert msgspec.convert(yaml.safe_load(example), Contract).name == "chat-small"
+
+
+@pytest.mark.parametrize("name", ["github-actions.yml", "Jenkinsfile"])
+def test_templates_for_ci_use_options_that_there_are(run: Run, name: str) -> None:
+    text = (Path(__file__).parents[2] / "deploy" / "ci" / name).read_text()
+    commands = re.findall(r"penstock bench (run|compare) ([^\n>]*)", text)
+    assert {command for command, _ in commands} == {"run", "compare"}
+    for command, rest in commands:
+        known = run("bench", command, "--help").out
+        for option in re.findall(r"--[a-z-]+|-f\b", rest):
+            assert option in known, (command, option)
+
+
+def test_the_contracts_of_this_repository_are_ones() -> None:
+    for path in (Path(__file__).parents[2] / "benchmarks" / "contracts").glob("*.yaml"):
+        assert msgspec.convert(yaml.safe_load(path.read_text()), Contract).name == path.stem
