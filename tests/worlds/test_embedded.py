@@ -42,7 +42,12 @@ async def test_a_streamed_chat_gives_text_and_usage(platform: Platform) -> None:
         parts = [
             part
             async for part in await client.chat.completions.create(
-                model=MODEL, messages=MESSAGES, max_tokens=12, stream=True, stream_options={"include_usage": True}
+                model=MODEL,
+                messages=MESSAGES,
+                max_tokens=12,
+                temperature=0,
+                stream=True,
+                stream_options={"include_usage": True},
             )
         ]
     text = "".join(part.choices[0].delta.content or "" for part in parts if part.choices)

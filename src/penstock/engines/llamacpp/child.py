@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import msgspec
 
@@ -15,6 +16,8 @@ from penstock.core.errors import ConfigError
 from penstock.engines.llamacpp.settings import Hello, Launch
 from penstock.engines.process.orphan import die_with_parent, watch_stdin
 
+LOG_S = 0.3
+"""llama.cpp writes its log from a thread of its own: so long the reason of a failure has to reach stderr."""
 FATAL = 3
 """Exit status of a child that would fail the same way again."""
 
@@ -39,6 +42,7 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         return _say(pipe, Hello(ready=False, error=str(error), fatal=True))
     except RuntimeError as error:
+        time.sleep(LOG_S)
         return _say(pipe, Hello(ready=False, error=str(error)))
     # Until here SIGTERM has its default effect: Python cannot act on it while llama.cpp loads the model.
     stop = threading.Event()
