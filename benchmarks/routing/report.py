@@ -39,6 +39,7 @@ COLUMNS: tuple[tuple[str, Callable[[Own], str]], ...] = (
     ("out tok/s", lambda own: f"{own['out_tokens_per_s']:.1f}"),
     ("hit rate", lambda own: f"{own['hit_rate']:.0%}"),
     ("max share / fair", lambda own: "-" if _share(own) is None else f"{_share(own):.2f}"),
+    ("max load / fair", lambda own: "-" if _load(own) is None else f"{_load(own):.2f}"),
     ("requests", lambda own: f"{own['requests']}"),
     ("failed", lambda own: f"{own['failed']}"),
 )
@@ -51,7 +52,8 @@ what the engines did in a closed loop with requests in turn and no gateway. Brac
 requests drawn anew within each round; gateways count as independent, so ratios get wider intervals than paired
 requests would give. With this many requests p99 is about the slowest. Hit rate: prompt tokens that engines took from
 their prefix cache, by their own `usage`. Share: requests per engine in steady state; on hot_spot the first quarter is
-left out.
+left out. Load: requests in flight per engine, mean over the same time, in the worst round; an engine whose answers
+come from its cache serves more requests with the same load.
 """
 
 
@@ -61,6 +63,10 @@ def _compared(own: Own) -> bool:
 
 def _share(own: Own) -> float | None:
     return own.get("max_share_over_fair")
+
+
+def _load(own: Own) -> float | None:
+    return own.get("max_load_over_fair")
 
 
 def save_raw(raw: Mapping[str, Any], folder: Path = RESULTS) -> None:

@@ -13,6 +13,7 @@ from benchmarks.routing import report
 from benchmarks.routing.engines import FLEETS
 from benchmarks.routing.figures import Figures, bars, decision_p99, interval, share_over_fair
 from benchmarks.routing.session import Options, Session, run
+from benchmarks.routing.spread import Spread, spread
 
 
 def made(speeds: dict[str, float], workload: str = "skewed_prefix", rounds: int = 2, **more: Any) -> dict[str, Any]:
@@ -78,10 +79,28 @@ def test_ahead_on_skewed_prefixes() -> None:
     assert not bar(behind, "skewed_p99_default_over_round_robin")["holds"]
 
 
+def in_flight(engine: str, start: float, seconds: float) -> list[Any]:
+    return [0, start, 0.1, seconds, 100, 50, 8, engine, ""]
+
+
+def test_load_is_requests_in_flight_over_time() -> None:
+    even = [in_flight(f"e{number % 2}", float(number), 2.0) for number in range(20)]
+    assert spread(even, 2, 0.25, 1.3) == Spread(1.0, 0.0)
+    many_short = [in_flight("e0", number / 2, 0.5) for number in range(40)] + [in_flight("e1", 0.0, 30.0)]
+    found = spread(many_short, 2, 0.25, 1.3)
+    assert found is not None
+    assert found.load_over_fair == pytest.approx(1.0)
+    one_does_all = [in_flight("e0", float(number), 2.0) for number in range(20)]
+    assert spread(one_does_all, 2, 0.0, 1.3) == Spread(2.0, 1.0)
+    assert spread([in_flight("", 0.0, 1.0)], 2, 0.0, 1.3) is None
+    assert spread([], 2, 0.0, 1.3) is None
+
+
 def test_the_worst_round_of_the_hot_spot_counts() -> None:
-    found = bar(made({"penstock": 0.2}, "hot_spot"), "hot_spot_max_share_over_fair")
-    assert found["value"] == 1.6
+    found = bar(made({"penstock": 0.2}, "hot_spot"), "hot_spot_max_load_over_fair")
+    assert found["value"] == 4.0
     assert not found["holds"]
+    assert "while another engine idled: " in found["why"]
     assert share_over_fair([5, 5, 5, 5]) == 1
     assert share_over_fair([0, 0]) is None
 
