@@ -25,9 +25,13 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     window_slack: float = 2.0
     """... or up to this many requests above it, whichever is more."""
     detour: float = 8.0
-    """At most so many requests above the bound a prefix is followed, if reading it anew would take longer than they."""
+    """At most so many requests above the bound a prefix is followed to the one engine that has it, if reading it anew
+    would take longer than they ..."""
+    wanted: float = 1.75
+    """... unless that engine has lately had more than so many times an even share, of two engines 1.25 and of three 1.5
+    times at most: then others have to learn it."""
     even: float = 1.25
-    """... unless its engine has lately had more than so many times an even share: then others have to learn it."""
+    """A prefix that nobody has goes to an engine that has lately had no more than so many times an even share."""
     tokens_per_request: float = 1024.0
     """In-flight tokens that weigh as one more request."""
     kv_limit: float = 0.9

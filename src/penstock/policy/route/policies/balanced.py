@@ -36,7 +36,8 @@ def balanced(view: View) -> Pick:
         depth, holders = longest(view.masks, window & calm)
         if near is not view.slots and view.ask.priority >= 0:
             deeper, beyond = longest(view.masks, view.mask & calm)
-            if deeper > depth and (found := _worth(view, deeper, beyond, depth, bound, least)) is not None:
+            alone = not beyond & beyond - 1
+            if deeper > depth and alone and (found := _worth(view, deeper, beyond, depth, bound, least)) is not None:
                 return found
         if holders:
             slots = members(holders)
@@ -46,17 +47,17 @@ def balanced(view: View) -> Pick:
 
 
 def _worth(view: View, deeper: int, beyond: int, depth: int, bound: float, least: float) -> Pick | None:
-    """A holder beyond the window, if to read the prefix anew elsewhere would take longer than to wait for it there.
+    """The one holder, beyond the window, if to read the prefix anew elsewhere would take longer than to wait for it.
 
-    Only while it has an even share of what is decided: then its load is chance and will pass. One that has more is
-    wanted by too many, and others have to learn the prefix.
+    Not when it has far more than its share of what is decided: a prefix that too many want has to be learnt by others.
+    With two holders that are both beyond the window, that is what they say.
     """
-    slot = view.lightest(members(beyond))
+    slot = beyond.bit_length() - 1
     tokens = view.tokens(deeper)
     saved = (tokens - view.tokens(depth)) / max(1.0, view.typical)
     limit = bound + min(view.settings.detour, saved)
     load, share = view.loads[slot], view.group.share(slot)
-    if load > limit or share > view.settings.even:
+    if load > limit or share > min(view.settings.wanted, 1.0 + 0.25 * (len(view.group.slots) - 1)):
         return None
     return (slot, WORTH, (tokens, load, limit, least, share))
 
