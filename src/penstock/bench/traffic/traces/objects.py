@@ -18,11 +18,10 @@ def objects(lines: Iterable[str], file: str, kind: type[T]) -> Iterator[tuple[in
         if not line.strip():
             continue
         try:
-            yield number, decode(line)
-        except msgspec.ValidationError as error:
-            raise _refusal(file, number, line, str(error)) from None
+            found = decode(line)
         except msgspec.DecodeError as error:
-            raise ConfigError(f"{file}:{number}: not JSON: {error}; write one object per line") from None
+            raise _refusal(file, number, line, error) from None
+        yield number, found
 
 
 def keys(line: str) -> frozenset[str]:
@@ -33,12 +32,16 @@ def keys(line: str) -> frozenset[str]:
         return frozenset()
 
 
-def _refusal(file: str, number: int, line: str, text: str) -> ConfigError:
+def _refusal(file: str, number: int, line: str, error: Exception) -> ConfigError:
     """`Expected int - at $.a.b` -> the value that stands there."""
-    said, _, place = text.partition(" - at `$")
+    try:
+        value: Any = msgspec.json.decode(line)
+    except msgspec.DecodeError as problem:
+        return ConfigError(f"{file}:{number}: not JSON: {problem}; write one object per line")
+    said, _, place = str(error).partition(" - at `$")
     path = place.strip("`.")
-    value: Any = msgspec.json.decode(line)
     for name in path.split(".") if path else ():
-        inner = name.partition("[")[0]
-        value = value.get(inner) if hasattr(value, "get") else value
+        match value:
+            case dict():
+                value = value.get(name.partition("[")[0])
     return wrong(file, number, path or "the line", value, said)
