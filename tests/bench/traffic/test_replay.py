@@ -115,6 +115,20 @@ def test_a_tokenizer_that_merges_changes_nothing_before_the_last_block() -> None
     assert one.startswith(short), "its last block is the beginning of theirs"
 
 
+def eager(text: str) -> int:
+    """A toy tokenizer: a word that begins like the one before it is one token with it."""
+    words = text.split(" ")
+    return sum(one[:1] != other[:1] for one, other in zip(["", *words], words, strict=False))
+
+
+@given(st.integers(1, 39), st.integers(0, 100))
+def test_a_block_that_ends_early_is_the_beginning_of_the_whole_one(short: int, seed: int) -> None:
+    rows = [(0, 80 - short, 1, [1, 2]), (1, 120, 1, [1, 2, 3])]
+    one, other = texts(plan(p.mooncake(rows), Replay("t", block=40), count=eager, seed=seed))
+    assert (eager(one), eager(other)) == (80 - short, 120)
+    assert shared_words(one, other) >= min(80, len(one.split(" "))), "mending takes the block's own next words"
+
+
 def test_what_has_no_hash_id_is_shared_with_nobody() -> None:
     made = texts(plan(p.mooncake([(0, 100, 1, [1]), (1, 100, 1, [1])]), Replay("t", block=32)))
     assert 32 <= shared_words(*made) < 36

@@ -1,6 +1,7 @@
 """Traces in the published formats, and what is no trace."""
 
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 from typing import get_args, get_type_hints
 
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from penstock.bench.traffic.traces.trace import AUTO, FORMATS, Trace, trace
 from penstock.bench.traffic.workload import Replay
+from penstock.config.audit import Audit
 from penstock.core.errors import ConfigError
 from penstock.core.record import Record, TokenSource
+from penstock.state.audit.log import AuditLog, Exchange
 from tests.bench.traffic.traces import published as p
 
 
@@ -53,6 +56,23 @@ def test_a_record_as_it_is_written_is_read() -> None:
     made = Record("r", 5.0, model="m", key="k", input_tokens=7, output_tokens=3, tokens_source=TokenSource.USAGE)
     (row,) = read(msgspec.json.encode(made).decode()).rows
     assert (row.input_tokens, row.output_tokens, row.model, row.tenant) == (7, 3, "m", "k")
+
+
+def test_the_audit_log_as_it_is_written_is_read(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, "worker", Audit(requests="metadata"))
+    log.open()
+    log.action("admin", "POST /admin/reload", {"workers": 2})
+    for number, actor in enumerate(("acme/search/k1", "-")):
+        record = Record(f"r{number}", 5.0 + number, model="m", input_tokens=7, output_tokens=3 + number)
+        log.requests([Exchange(record, actor)])
+    log.close()
+    (chain,) = tmp_path.glob("worker-*.jsonl")
+    found = read(chain.read_text())
+    assert found.form == "records"
+    assert [(row.at, row.input_tokens, row.output_tokens, row.tenant) for row in found.rows] == [
+        (0, 7, 3, "acme/search/k1"),
+        (1, 7, 4, ""),
+    ]
 
 
 @pytest.mark.parametrize(
