@@ -14,6 +14,7 @@ class Thread:
 
     def __init__(self) -> None:
         self.script: s.Script = s.three_words
+        self.models = ["tiny"]
         self.server = s.Server(self._answer)
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -26,7 +27,7 @@ class Thread:
     async def _answer(self, asked: s.Asked, writer: asyncio.StreamWriter) -> None:
         path = asked.head.split(b" ", 2)[1]
         if path == b"/v1/models":
-            writer.write(s.whole({"data": [{"id": "tiny"}]}))
+            writer.write(s.whole({"data": [{"id": name} for name in self.models]}))
         elif path == b"/tokenize":
             writer.write(s.whole({"tokens": asked.body["prompt"].split()}))
         elif path == b"/version":

@@ -1,6 +1,7 @@
 """`penstock bench` from the outside, against a server on a real socket."""
 
 import asyncio
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from penstock.bench.contract.contract import Contract
 from penstock.bench.measure import health
 from tests.bench.client import server as s
 from tests.bench.conftest import Thread
+from tests.bench.traffic.traces.published import AUDITED
 from tests.cli.conftest import Run, run
 
 __all__ = ["run"]
@@ -196,10 +198,11 @@ def test_contracts_that_are_refused_name_the_field(
     assert named in run("bench", "run", "-f", str(contract), "--url", backend.url).refusal
 
 
-def test_the_contract_of_the_documents_is_one() -> None:
+def test_the_contracts_of_the_documents_are_ones() -> None:
     text = (Path(__file__).parents[2] / "docs" / "load.md").read_text()
-    example = text.split("```yaml\n")[1].split("```")[0]
-    assert msgspec.convert(yaml.safe_load(example), Contract).name == "chat-small"
+    examples = [part.split("```")[0] for part in text.split("```yaml\n")[1:]]
+    names = [msgspec.convert(yaml.safe_load(each), Contract).name for each in examples]
+    assert names == ["chat-small", "two-tenants"]
 
 
 @pytest.mark.parametrize("name", ["github-actions.yml", "Jenkinsfile"])
@@ -216,3 +219,133 @@ def test_templates_for_ci_use_options_that_there_are(run: Run, name: str) -> Non
 def test_the_contracts_of_this_repository_are_ones() -> None:
     for path in (Path(__file__).parents[2] / "benchmarks" / "contracts").glob("*.yaml"):
         assert msgspec.convert(yaml.safe_load(path.read_text()), Contract).name == path.stem
+
+
+TENANTS = """
+name: two-tenants
+workload:
+  kinds:
+    - {name: a, tenant: acme, input: {law: fixed, tokens: 12}, output: {law: fixed, tokens: 3}}
+    - {name: b, tenant: umbrella/lab, model: tiny-lora, input: {law: fixed, tokens: 9}, output: {law: fixed, tokens: 3}}
+  stages: [{loop: closed, concurrency: 2, requests: 24}]
+  warmup: 0
+runs: 1
+"""
+TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(
+    f"2023-11-16 18:15:{second:02}.6805900,{tokens},3\n" for second, tokens in ((46, 10), (48, 30), (50, 12), (52, 14))
+)
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    path = tmp_path / "azure.csv"
+    path.write_text(TRACE)
+    return path
+
+
+def sent(backend: Thread) -> list[s.Asked]:
+    return [each for each in backend.server.asked if each.body.get("messages")]
+
+
+def test_a_trace_is_replayed_at_its_own_moments_and_lengths(run: Run, backend: Thread, trace: Path) -> None:
+    asked = ("--replay", str(trace), "--speed", "10", "--most-input", "20", "--out", str(trace.parent / "one"))
+    done = run("bench", "run", "--url", backend.url, *asked)
+    assert done.code == 0, done.err
+    assert "azure.csv at 10x" in done.out
+    assert "1 prompts cut to 20 tokens" in done.out
+    kept = unpacked((trace.parent / "one").read_bytes())
+    begin = kept.runs[0].stages[0].begin
+    assert [each.due - begin for each in kept.runs[0].samples] == pytest.approx([0, 0.2, 0.4, 0.6], abs=1e-6)
+    assert kept.contract.traces == {"workload.stages[0].file": hashlib.sha256(TRACE.encode()).hexdigest()}
+    lengths = [len(each.body["messages"][0]["content"].split()) for each in sent(backend)]
+    assert lengths[-4:] == [10, 20, 12, 14]
+
+
+def test_two_traces_are_two_loads(run: Run, backend: Thread, trace: Path, tmp_path: Path) -> None:
+    def measured(path: Path, out: str) -> str:
+        asked = ("--replay", str(path), "--speed", "40", "--runs", "2", "--out", str(tmp_path / out))
+        assert run("bench", "run", "--url", backend.url, *asked).code == 0
+        return str(tmp_path / out)
+
+    one = measured(trace, "one")
+    copied = tmp_path / "elsewhere" / trace.name
+    copied.parent.mkdir()
+    copied.write_text(TRACE)
+    assert run("bench", "compare", one, measured(copied, "copied")).code in (0, 1, 3)
+    copied.write_text(TRACE.replace(",30,", ",29,"))
+    found = run("bench", "compare", one, measured(copied, "changed"))
+    assert found.code == 4
+    assert "another trace was replayed" in found.out
+
+
+def test_a_contract_names_its_trace_from_where_it_lies_and_may_hold_it_to_a_digest(
+    run: Run, backend: Thread, contract: Path, trace: Path
+) -> None:
+    folder = contract.parent / "contracts"
+    folder.mkdir()
+    trace.rename(folder / "t.csv")
+    moved = contract.rename(folder / "c.yaml")
+    stage = "    - {loop: replay, file: t.csv, speed: 40, sha256: %s}\n  warmup: 1"
+    moved.write_text(CONTRACT.replace("  warmup: 1", stage % hashlib.sha256(TRACE.encode()).hexdigest()))
+    done = run("bench", "run", "-f", str(moved), "--url", backend.url, "--runs", "1", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["runs"][0]["stages"][2]["requests"] == 4
+    moved.write_text(CONTRACT.replace("  warmup: 1", stage % ("0" * 64)))
+    refusal = run("bench", "run", "-f", str(moved), "--url", backend.url).refusal
+    assert "workload.stages[2].sha256: is 000" in refusal
+    assert "take the other file" in refusal
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (None, "workload.stages[0].file: cannot read"),
+        (b"\xff\xfe", "not UTF-8 text"),
+        (b"a,b\n", "of no known format"),
+        (TRACE.encode().replace(b",30,", b",x,"), "azure.csv:3: ContextTokens is 'x'; write whole tokens"),
+    ],
+)
+def test_what_is_no_trace_is_refused(run: Run, backend: Thread, trace: Path, data: bytes | None, told: str) -> None:
+    trace.unlink()
+    if data is not None:
+        trace.write_bytes(data)
+    assert told in run("bench", "run", "--url", backend.url, "--replay", str(trace)).refusal
+    assert not sent(backend)
+
+
+def test_each_tenant_sends_with_its_own_key_and_each_class_names_its_model(
+    run: Run, backend: Thread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tenants.yaml"
+    path.write_text(TENANTS)
+    backend.models = ["tiny", "tiny-lora"]
+    monkeypatch.setenv("KEY_A", "sk-a")
+    monkeypatch.setenv("KEY_B", "sk-b")
+    asked = ("bench", "run", "-f", str(path), "--url", backend.url, "--json")
+    refusal = run(*asked, "--key", "acme=KEY_A").refusal
+    assert "workload.kinds[1].tenant: there is no key for 'umbrella/lab'; give one with --key umbrella/lab=" in refusal
+    assert not backend.server.asked, "nothing is sent before that is clear"
+    done = run(*asked, "--key", "acme=KEY_A", "--key", "umbrella=KEY_B")
+    assert done.code == 0, done.err
+    found = {
+        (re.findall(rb"authorization: Bearer ([a-z-]+)", each.head)[0], each.body["model"]) for each in sent(backend)
+    }
+    assert found == {(b"sk-a", "tiny"), (b"sk-b", "tiny-lora")}
+    told = run("bench", "run", "-f", str(path), "--url", backend.url)
+    assert "24 requests of 2 tenants without a key of their own went without one." in told.out
+    backend.models = ["tiny"]
+    assert "workload.kinds[1].model: the server does not list 'tiny-lora'; it has tiny" in run(*asked).refusal
+
+
+def test_tenants_of_the_audit_log_send_with_their_keys(
+    run: Run, backend: Thread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_text(AUDITED)
+    monkeypatch.setenv("KEY_A", "sk-a")
+    monkeypatch.setenv("PENSTOCK_API_KEY", "sk-default")
+    asked = ("--replay", str(path), "--speed", "20", "--key", "acme=KEY_A")
+    done = run("bench", "run", "--url", backend.url, *asked)
+    assert done.code == 0, done.err
+    keys = [re.findall(rb"authorization: Bearer ([a-z-]+)", each.head)[0] for each in sent(backend)]
+    assert keys[-2:] == [b"sk-a", b"sk-default"]

@@ -25,7 +25,7 @@ class Probe:
     def __init__(self, server: Server) -> None:
         self._server = server
         scheme = "https" if server.tls else "http"
-        key = server.keys.get("", "")
+        key = server.keys.get("") or next(iter(server.keys.values()), "")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(
             base_url=f"{scheme}://{server.host}:{server.port}{server.prefix}",

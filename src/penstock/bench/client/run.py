@@ -13,7 +13,6 @@ from penstock.bench.client.settings import Patience, Server
 from penstock.bench.measure.health import health
 from penstock.bench.sample import ClientHealth, Planned, Sample, Stage
 from penstock.bench.traffic.plan import StagePlan
-from penstock.bench.traffic.workload import Closed
 from penstock.core.clock import monotonic
 
 HEAD_START_S = 0.3
@@ -45,6 +44,7 @@ class Outcome(msgspec.Struct):
     samples: list[Sample]
     client: ClientHealth
     stopped: bool = False
+    notes: list[str] = []
 
 
 class Runner:
@@ -76,20 +76,29 @@ class Runner:
         stages: list[Stage] = []
         samples: list[Sample] = []
         cpu: list[tuple[float, float]] = []
+        notes: list[str] = []
         for number, plan in enumerate(plans):
             if self._stopped:
                 break
             if number:
                 await asyncio.sleep(gap_s)
-            places = plan.stage.concurrency if isinstance(plan.stage, Closed) else 0
-            begin, done = await self._stage(number, count, plan.stage.label, plan.requests, places)
+            begin, done = await self._stage(number, count, plan.stage.label, plan.requests, plan.places)
             own = [sample for part in done for sample in part.samples]
             end = max((sample.ended for sample in own), default=begin)
-            rate = 0.0 if isinstance(plan.stage, Closed) else len(plan.requests) / plan.stage.seconds
-            stages.append(Stage(plan.stage.label, begin, end, places, rate))
+            rate = len(plan.requests) / plan.seconds if plan.seconds else 0.0
+            stages.append(Stage(plan.stage.label, begin, end, plan.places, rate))
+            notes += [*plan.notes, *self._shared_keys(plan)]
             samples += sorted(own, key=lambda sample: sample.index)
             cpu += [(part.cpu_s, part.wall_s) for part in done]
-        return Outcome(stages, samples, health(stages, samples, cpu), self._stopped)
+        return Outcome(stages, samples, health(stages, samples, cpu), self._stopped, notes)
+
+    def _shared_keys(self, plan: StagePlan) -> list[str]:
+        without = [each.tenant for each in plan.requests if each.tenant and not self._server.own_key(each.tenant)]
+        if not without:
+            return []
+        instead = "with the default one" if self._server.keys.get("") else "without one"
+        who = f"{len(without)} requests of {len(set(without))} tenants without a key of their own"
+        return [f"{plan.stage.label}: {who} went {instead}."]
 
     async def _stage(
         self, number: int, count: int, label: str, requests: Sequence[Planned], places: int

@@ -12,10 +12,12 @@ from penstock.bench.client.crew import Crew
 from penstock.bench.client.probe import Probe, fingerprint
 from penstock.bench.client.run import Progress, Runner
 from penstock.bench.client.settings import Patience, Server
+from penstock.bench.client.traces import opened
 from penstock.bench.contract.contract import Contract, RunSet
 from penstock.bench.sample import Run
 from penstock.bench.traffic.plan import Planner
 from penstock.bench.traffic.prompts import Prompts
+from penstock.bench.traffic.workload import Kind
 from penstock.bench.watch import Watch
 from penstock.core.clock import monotonic, wall
 from penstock.core.errors import ConfigError, PenstockError
@@ -36,7 +38,10 @@ class Session:
         self, contract: Contract, server: Server, *, processes: int, patience: Patience, beside: Beside,
         labels: dict[str, str], tell: Callable[[Progress], None],
     ) -> None:  # fmt: skip
-        self._contract = contract
+        require_keys(contract.workload.kinds, server)
+        stages, self._traces = opened(contract.workload.stages)
+        workload = msgspec.structs.replace(contract.workload, stages=stages)
+        self._contract = msgspec.structs.replace(contract, workload=workload)
         self._server = server
         self._processes = processes
         self._patience = patience
@@ -69,7 +74,7 @@ class Session:
         """One run. The seed differs from run to run, so that no cache of the server's knows a prompt from the run
         before; the same number gives the same bytes again."""
         workload = msgspec.structs.replace(self._contract.workload, seed=self._contract.workload.seed + number)
-        planner = Planner(workload, self._model, self._prompts)
+        planner = Planner(workload, self._model, self._prompts, self._traces)
         began, began_at = monotonic(), wall()
         watch, tasks = Watch(began, self._beside.metrics, self._beside.pids), Tasks()
         async with Crew(self._processes) as crew:
@@ -81,12 +86,23 @@ class Session:
             finally:
                 await tasks.cancel()
         notes = [] if self._prompts.counted else ["The server has no /tokenize: prompts are as many words as tokens."]
+        notes += done.notes
         if done.stopped:
             notes.append("The run was stopped before its end.")
         return Run(
             self._contract.name, began_at, workload.seed, msgspec.to_builtins(workload), self.fingerprint,
             done.stages, done.client, done.samples, watch.series, notes,
         )  # fmt: skip
+
+
+def require_keys(kinds: Sequence[Kind], server: Server) -> None:
+    """That tenants are told apart where keys are given at all. Raises ConfigError."""
+    for number, kind in enumerate(kinds):
+        if server.keys and kind.tenant and not server.own_key(kind.tenant):
+            raise ConfigError(
+                f"workload.kinds[{number}].tenant: there is no key for {kind.tenant!r}; give one with "
+                f"--key {kind.tenant}=VARIABLE"
+            )
 
 
 def _model_and_prompts(contract: Contract, probe: Probe) -> tuple[str, Prompts]:
@@ -96,6 +112,11 @@ def _model_and_prompts(contract: Contract, probe: Probe) -> tuple[str, Prompts]:
         raise ConfigError(f"workload.model: the server does not list {wanted!r}; it has {', '.join(served)}")
     if not wanted and not served:
         raise ConfigError("workload.model: the server lists no model; name one")
+    for number, kind in enumerate(contract.workload.kinds):
+        if kind.model and served and kind.model not in served:
+            raise ConfigError(
+                f"workload.kinds[{number}].model: the server does not list {kind.model!r}; it has {', '.join(served)}"
+            )
     model = wanted or served[0]
     return model, Prompts(probe.counter(model))
 

@@ -20,10 +20,18 @@ class Server(msgspec.Struct, frozen=True):
     keys: dict[str, str] = {}
     """Tenant -> key. The empty name is the default one."""
 
+    def own_key(self, tenant: str) -> str:
+        """The key of a tenant, or of the nearest one above it: `acme/search`, then `acme`. Empty: it has none."""
+        while tenant:
+            if key := self.keys.get(tenant):
+                return key
+            tenant = tenant.rpartition("/")[0]
+        return ""
+
     def head(self, path: str, size: int, tenant: str, headers: tuple[tuple[str, str], ...]) -> bytes:
         """The head of a POST with a JSON body of `size` bytes."""
         lines = [f"POST {self.prefix}{path} HTTP/1.1", f"host: {self.host}:{self.port}"]
-        if key := self.keys.get(tenant) or self.keys.get("", ""):
+        if key := self.own_key(tenant) or self.keys.get("", ""):
             lines.append(f"authorization: Bearer {key}")
         lines += ["content-type: application/json", f"content-length: {size}"]
         lines += [f"{name}: {value}" for name, value in headers]

@@ -101,6 +101,12 @@ def differences(before: RunSet, after: RunSet, despite: set[str]) -> list[str]:
     found = []
     if before.contract.digest != after.contract.digest:
         found.append("the contracts send different loads")
+        traces, others = before.contract.traces, after.contract.traces
+        found += [
+            f"{stage}: another trace was replayed (SHA-256 {traces[stage]:.12} before, {others[stage]:.12} after)"
+            for stage in traces
+            if traces[stage] != others.get(stage, traces[stage])
+        ]
     for name in sorted(before.fingerprint.keys() | after.fingerprint.keys()):
         own, other = before.fingerprint.get(name, "unknown"), after.fingerprint.get(name, "unknown")
         if own != other and name not in despite and name.partition(".")[0] not in despite:

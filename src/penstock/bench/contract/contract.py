@@ -1,6 +1,7 @@
 """The load-test contract: one file that says what is sent, what is good, and when two sets of runs differ."""
 
 import hashlib
+from pathlib import PurePath
 from typing import Annotated
 
 import msgspec
@@ -8,7 +9,7 @@ from msgspec import Meta
 
 from penstock.bench.measure.figures import Slo
 from penstock.bench.sample import Run
-from penstock.bench.traffic.workload import Workload
+from penstock.bench.traffic.workload import Replay, Stage, Workload
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
@@ -36,8 +37,24 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def digest(self) -> str:
-        """Names what is sent: two contracts with one digest send the same bytes."""
-        return hashlib.sha256(msgspec.json.encode(self.workload, order="sorted")).hexdigest()[:16]
+        """Names what is sent: two contracts with one digest send the same bytes. A trace is named by its own SHA-256,
+        and where it lies says nothing more."""
+        workload = msgspec.to_builtins(self.workload)
+        for stage in workload["stages"]:
+            if stage.get("sha256"):
+                del stage["file"]
+        return hashlib.sha256(msgspec.json.encode(workload, order="sorted")).hexdigest()[:16]
+
+    @property
+    def traces(self) -> dict[str, str]:
+        """Stage -> SHA-256 of the trace that it replays."""
+        stages = enumerate(msgspec.to_builtins(self.workload.stages))
+        return {f"workload.stages[{number}].file": found for number, stage in stages if (found := stage.get("sha256"))}
+
+    def within(self, folder: PurePath) -> "Contract":
+        """The contract that lies in `folder`, with paths that do not count from there."""
+        stages = tuple(_within(stage, folder) for stage in self.workload.stages)
+        return msgspec.structs.replace(self, workload=msgspec.structs.replace(self.workload, stages=stages))
 
 
 class RunSet(msgspec.Struct):
@@ -48,3 +65,11 @@ class RunSet(msgspec.Struct):
     runs: list[Run]
     made: str = ""
     """ISO 8601, UTC."""
+
+
+def _within(stage: Stage, folder: PurePath) -> Stage:
+    match stage:
+        case Replay(file=file):
+            return msgspec.structs.replace(stage, file=str(folder / file))
+        case _:
+            return stage

@@ -5,8 +5,8 @@ n tokens or nearly, and is then counted whole and mended: parts that were counte
 gives the same text, byte for byte, and no two prompts share more than the prefix they are meant to share.
 """
 
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, islice
 from random import Random
 from typing import TypeAlias
 
@@ -47,35 +47,38 @@ class Prompts:
 
         Raises CannotCount.
         """
-        words = [*_spelled(mark, self._words), *rng.choices(self._words, k=tokens)][:tokens]
-        if self._count is None:
-            return " ".join(words)
-        for _ in range(MENDS):
-            text = " ".join(words)
-            off = tokens - self._count(text)
-            if not off:
-                return text
-            if off < 0:
-                del words[max(1, len(words) + off) :]
-            else:
-                words += rng.choices(self._words, k=off)
-        raise CannotCount(f"no text of {tokens} tokens could be made with the server's tokenizer")
+        return self.fitted(self.choose(tokens, rng, mark), tokens, self.further(rng))
 
     def extend(self, prefix: str, tokens: int, rng: Random, mark: int = 0) -> str:
         """`prefix` and a tail of its own, `tokens` in all. Raises CannotCount."""
         own = tokens - (len(prefix.split()) if self._count is None else self._count(prefix))
         if own < 1:
             raise CannotCount(f"a prefix leaves no room for a tail in a prompt of {tokens} tokens")
-        words = [*_spelled(mark, self._words), *rng.choices(self._words, k=own)][:own]
+        return self.fitted(self.choose(own, rng, mark), tokens, self.further(rng), f"{prefix} ")
+
+    def choose(self, words: int, rng: Random, mark: int) -> list[str]:
+        """So many words, of which the first spell `mark`."""
+        return [*_spelled(mark, self._words), *rng.choices(self._words, k=words)][:words]
+
+    def further(self, rng: Random) -> Iterator[str]:
+        """Words without end."""
+        while True:
+            yield rng.choices(self._words)[0]
+
+    def fitted(self, words: list[str], tokens: int, more: Iterator[str], before: str = "") -> str:
+        """`before` and `words`, lengthened by `more` or shortened at the end until they are `tokens` tokens in all.
+
+        Raises CannotCount.
+        """
         for _ in range(MENDS):
-            text = f"{prefix} {' '.join(words)}"
+            text = before + " ".join(words)
             off = 0 if self._count is None else tokens - self._count(text)
             if not off:
                 return text
             if off < 0:
                 del words[max(1, len(words) + off) :]
             else:
-                words += rng.choices(self._words, k=off)
+                words += islice(more, off)
         raise CannotCount(f"no text of {tokens} tokens could be made with the server's tokenizer")
 
 

@@ -95,7 +95,7 @@ def contract_of(path: Path) -> Contract:
     """Reads a contract. Raises ConfigError that names the field."""
     document = read(path)
     try:
-        return msgspec.convert(document, Contract)
+        return msgspec.convert(document, Contract).within(path.parent)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$.")
         field = place.rstrip("`") or "contract"

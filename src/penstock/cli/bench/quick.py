@@ -8,7 +8,7 @@ from penstock.bench.contract.contract import Contract
 from penstock.bench.measure.figures import Slo
 from penstock.bench.traffic.arrivals import Constant, Ramp
 from penstock.bench.traffic.lengths import PRESETS, Fixed, Length, Preset, Uniform
-from penstock.bench.traffic.workload import Closed, Kind, Open, Prefix, Stage, Workload
+from penstock.bench.traffic.workload import Closed, Kind, Open, Prefix, Replay, Stage, Workload
 from penstock.core.errors import ConfigError
 
 SLO = re.compile(r"(ttft|tpot|e2e)=([0-9.]+)(ms|s)?")
@@ -38,9 +38,15 @@ def slo_of(texts: tuple[str, ...], share: float) -> Slo:
 
 
 def stages_of(
-    concurrency: tuple[int, ...], requests: int, rates: tuple[float, ...], ramp: str, seconds: float, cv: float
+    concurrency: tuple[int, ...],
+    requests: int,
+    rates: tuple[float, ...],
+    ramp: str,
+    seconds: float,
+    cv: float,
+    replays: tuple[Replay, ...] = (),
 ) -> tuple[Stage, ...]:
-    """Closed stages, then open ones. Raises ConfigError."""
+    """Closed stages, then open ones, then traces. Raises ConfigError."""
     stages: list[Stage] = [Closed(each, max(each, requests)) for each in concurrency]
     stages += [Open(Constant(each), seconds, cv) for each in rates]
     if ramp:
@@ -49,6 +55,7 @@ def stages_of(
         except ValueError:
             raise ConfigError(f"--ramp: {ramp!r:.40} is no ramp; write FIRST-LAST in requests per second") from None
         stages.append(Open(Ramp(first, last, seconds), seconds, cv, f"{first:g} to {last:g}/s"))
+    stages += replays
     return tuple(stages) or (Closed(1, max(1, requests)),)
 
 

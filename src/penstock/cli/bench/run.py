@@ -7,11 +7,15 @@ import click
 
 from penstock.bench.contract.baseline import packed
 from penstock.bench.contract.contract import Contract
+from penstock.bench.traffic.workload import Replay
 from penstock.cli.bench import options
 from penstock.cli.bench.measure import measure, require_new, write_new
 from penstock.cli.bench.quick import quick_contract, slo_of, stages_of
 from penstock.cli.bench.show import all_valid, echo_json, show, summary, write_page
 from penstock.cli.options import json_option
+
+OPEN_S = 30.0
+"""How long an open stage is unless it is said."""
 
 
 @click.command("run")
@@ -34,7 +38,25 @@ from penstock.cli.options import json_option
 )
 @click.option("--ramp", default="", metavar="FIRST-LAST", help="Open loop whose rate grows in a line.")
 @click.option(
-    "--seconds", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Of each open stage."
+    "--replay",
+    "replays",
+    multiple=True,
+    metavar="FILE",
+    help="A trace, as it came: Azure's, BurstGPT's, Mooncake's, or Penstock's access or audit log; repeat for stages.",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, 1e6, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Of a replay, times as fast as it was.",
+)
+@click.option("--most-input", type=click.IntRange(1), help="Of a replay: longer prompts are cut to so many tokens.")
+@click.option("--most-output", type=click.IntRange(1), help="Of a replay: longer answers are cut to so many tokens.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    help="Of each open stage or replay.  [default: 30; of a replay all of it]",
 )
 @click.option(
     "--cv",
@@ -100,7 +122,15 @@ def _places(out: Path | None, servers: int) -> list[Path]:
 
 
 def _quick(given: dict[str, Any]) -> Contract:
+    most = given["seconds"]
+    replays = tuple(
+        Replay(
+            file, speed=given["speed"], seconds=most or 0.0, most_input=given["most_input"] or 0,
+            most_output=given["most_output"] or 0,
+        )
+        for file in given["replays"]
+    )  # fmt: skip
     stages = stages_of(
-        given["concurrency"], given["requests"], given["rate"], given["ramp"], given["seconds"], given["cv"]
+        given["concurrency"], given["requests"], given["rate"], given["ramp"], most or OPEN_S, given["cv"], replays
     )
     return quick_contract(stages, slo_of(given["slos"], given["share"]), given, given["seed"])
