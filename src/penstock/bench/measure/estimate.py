@@ -36,9 +36,11 @@ def of_runs(values: Sequence[float]) -> Estimate:
 
 
 def of_rate(parts: Iterable[tuple[float, float, float]], stage: Stage) -> Estimate:
-    """A rate per second in one stage. `parts`: (from, to, amount). Its interval is by batch means: the stage is cut into
-    ten equal slices and the rate of each is one value. Slices shorter
-    than a request make it too narrow."""
+    """A rate per second in one stage. `parts`: (from, to, amount).
+
+    Its interval is by batch means: the stage is cut into ten equal slices, and the rate of each is one value. Slices
+    shorter than a request make it too narrow.
+    """
     length = max(1e-9, stage.end - stage.begin) / SLICES
     found, count, total = [0.0] * SLICES, 0, 0.0
     for begin, end, amount in parts:

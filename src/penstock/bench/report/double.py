@@ -47,7 +47,7 @@ def comparison_report(name: str, comparison: Comparison, before: RunSet, after: 
             plots.append(distribution(sets, quantity, getattr(slo, quantity)))
     if plots:
         blocks.append(
-            Plots("Before and after", plots, "Whiskers and bands: 95 % intervals. Requests of all valid runs.")
+            Plots("Before and after", plots, "Whiskers and bands: 95% intervals. Requests of all valid runs.")
         )
     for which, parts in sets:
         blocks += [

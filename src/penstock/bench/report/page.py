@@ -49,9 +49,11 @@ def _note(note: str) -> str:
 
 def _table(block: Table) -> str:
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in block.header)
-    body = "".join(f"<tr>{_row(row)}</tr>" for row in block.rows)
+    names = block.header if block.words and len(block.header) > 2 else ()
+    body = "".join(f"<tr>{_row(row, names)}</tr>" for row in block.rows)
+    look = ("words many" if names else "words") if block.words else ""
     inside = (
-        f'<div class="scroll"><table class="{"words" if block.words else ""}"><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll"><table class="{look}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>{_note(block.note)}"
     )
     if block.folded:
@@ -59,8 +61,14 @@ def _table(block: Table) -> str:
     return _section(block.title, inside)
 
 
-def _row(row: Row) -> str:
-    return f'<th scope="row">{_cell(row[0])}</th>' + "".join(f"<td>{_cell(cell)}</td>" for cell in row[1:])
+def _row(row: Row, names: Row) -> str:
+    """`names`: of the columns, for where cells stand below one another."""
+    cells = [f"<td>{_cell(cell)}</td>" for cell in row[1:]]
+    if names:
+        cells = [
+            f'<td data-name="{escape(name)}">{_cell(cell)}</td>' for name, cell in zip(names[1:], row[1:], strict=True)
+        ]
+    return f'<th scope="row">{_cell(row[0])}</th>{"".join(cells)}'
 
 
 def _cell(cell: str) -> str:

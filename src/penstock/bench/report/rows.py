@@ -11,7 +11,7 @@ from penstock.bench.measure.estimate import Estimate
 from penstock.bench.measure.figures import Slo
 from penstock.bench.report.document import Listing, Table
 from penstock.bench.report.parts import Part
-from penstock.bench.report.units import digits, milli, plain, seconds
+from penstock.bench.report.units import digits, exact, milli, plain, seconds
 from penstock.bench.sample import Ending
 
 LATENCIES = (
@@ -31,12 +31,25 @@ def latency_table(parts: Sequence[Part], title: str = "Latency") -> Table:
 
 def throughput_table(parts: Sequence[Part], title: str = "Throughput") -> Table:
     """A row per stage."""
-    header = ("stage", "requests", "failed", "seconds", "req/s", "in tok/s", "out tok/s", "cached", "goodput/s", "good")
+    header = (
+        "stage",
+        "load",
+        "requests",
+        "failed",
+        "seconds",
+        "req/s",
+        "in tok/s",
+        "out tok/s",
+        "cached",
+        "goodput/s",
+        "good",
+    )
     rows = []
     for part in parts:
         told = part.figures
         rows.append(
             (
+                part.label,
                 part.stage.name,
                 str(told.requests),
                 str(told.requests - told.ok - told.endings.get("cancelled", 0)),
@@ -124,7 +137,7 @@ def contract_listing(contract: Contract, title: str = "Contract") -> Listing:
 def objective(slo: Slo) -> str:
     """An SLO in words; empty where nothing is asked for."""
     asked = [
-        f"{name} ≤ {seconds(value)}"
+        f"{name} ≤ {exact(value)}"
         for name, value in (("TTFT", slo.ttft), ("TPOT", slo.tpot), ("E2E", slo.e2e))
         if value
     ]
@@ -151,4 +164,4 @@ def _rate(found: Estimate | None) -> str:
 
 def _note(parts: Sequence[Part], metric: str) -> str:
     over = sorted({part.estimates[metric].over for part in parts if metric in part.estimates} & OVER.keys())
-    return f"Below: 95 % interval {OVER[over[0]]}; none where there is too little for one." if over else ""
+    return f"Below: 95% interval {OVER[over[0]]}; none where there is too little for one." if over else ""

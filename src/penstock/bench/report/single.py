@@ -28,14 +28,7 @@ def run_report(runs: RunSet) -> Document:
     shown, parts = shown_run(runs), parts_of(runs)
     slo = runs.contract.slo
     blocks: list[Block | None] = [_glance(runs, parts)]
-    if len(runs.runs) > 1:
-        blocks.append(_runs(runs))
-    blocks += [
-        rows.throughput_table(parts),
-        rows.latency_table(parts),
-        rows.failure_table(parts),
-        rows.class_table(parts),
-    ]
+    blocks += [rows.throughput_table(parts), rows.latency_table(parts), rows.failure_table(parts)]
     blocks.append(_bounds(shown, parts))
     own = [("", parts)]
     plots = []
@@ -45,10 +38,12 @@ def run_report(runs: RunSet) -> Document:
         if any(f"{quantity}.p50" in part.estimates for part in parts) or quantity == "ttft":
             plots.append(distribution(own, quantity, getattr(slo, quantity)))
     blocks.append(
-        Plots("Latency", plots, "Whiskers and bands: 95 % intervals. Latencies count from when a request was due.")
+        Plots("Latency", plots, "Whiskers and bands: 95% intervals. Latencies count from when a request was due.")
     )
     blocks.append(Plots("Over time", [over_time(shown, parts)], _which(runs, shown)))
     blocks += [
+        rows.class_table(parts),
+        _runs(runs) if len(runs.runs) > 1 else None,
         rows.quantity_table(parts),
         Table("Client", ("quantity", "value"), health_rows(shown.client), words=True),
         _configuration(runs, shown),
@@ -98,6 +93,9 @@ def _glance(runs: RunSet, parts: Sequence[Part]) -> Cards | None:
         kind = "latency" if "." in metric else "rate"
         value = seconds(found.value) if kind == "latency" else digits(found.value, 4)
         cards.append(Card(label, value, rows.between(found, kind) or "no interval: too few"))
+    told = best.figures
+    failed = told.requests - told.ok - told.endings.get("cancelled", 0)
+    cards.append(Card("Failed", str(failed), f"of {told.requests} requests"))
     if (goodput := best.estimates.get("goodput")) is not None:
         share = best.figures.good_share or 0.0
         sure = rows.between(goodput, "rate")
@@ -110,7 +108,7 @@ def _glance(runs: RunSet, parts: Sequence[Part]) -> Cards | None:
         if slo.asks and not meets:
             why += "No stage meets the SLO. "
     asked = rows.objective(slo)
-    note = why + (f"SLO: {asked}. " if asked else "") + "Small print: 95 % intervals."
+    note = why + (f"SLO: {asked}. " if asked else "") + "Below each: its 95% interval."
     return Cards(f"At a glance: {best.label}" if len(parts) > 1 else "At a glance", cards, note)
 
 
@@ -134,7 +132,7 @@ def _runs(runs: RunSet) -> Table:
                     cells[10],
                     cells[12],
                 )
-            )  # noqa: E501
+            )
     return Table("Runs", header, found, folded=len(found) > 8)
 
 

@@ -32,6 +32,11 @@ def seconds(value: float, count: int = 3) -> str:
     return f"{digits(value / 60, count)} min"
 
 
+def exact(value: float) -> str:
+    """A duration that somebody chose: no zeros after what was said."""
+    return f"{plain(value * 1e3)} ms" if value < 1 else f"{plain(value)} s"
+
+
 def milli(value: float) -> str:
     """Always in milliseconds, for columns that are compared."""
     return f"{digits(value * 1e3, 4)} ms"

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from penstock.bench.report.document import Plot
 from penstock.bench.report.scale import Scale, linear, logarithmic, wide
 from penstock.bench.report.svg import Box, Key, Panel, Write, frame, legend, rule, text, whole, width_of
-from penstock.bench.report.units import duration_tick, plain, seconds
+from penstock.bench.report.units import duration_tick, exact, plain
 
 WIDE, NARROW = 560.0, 360.0
 LEFT, RIGHT = 56.0, 14.0
 NAMES = {"ttft": "Time to first token", "tpot": "Time per output token", "e2e": "End to end", "itl": "Between tokens"}
+FROM = {"ttft": "TTFT from due", "tpot": "TPOT", "e2e": "E2E from due", "itl": "ITL"}
 SHORT = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E", "itl": "ITL"}
 
 
@@ -20,7 +21,7 @@ def unit_of(values: Sequence[float]) -> tuple[str, float]:
 
 
 def durations(values: Sequence[float], *, count: int) -> tuple[Scale, Write, str]:
-    """(scale, how ticks are written, unit for the label) of an axis of seconds; logarithmic where they are far apart."""
+    """(scale, how ticks are written, unit for the label) of an axis of seconds; logarithmic if they are far apart."""
     above = [value for value in values if value > 0]
     if wide(above):
         return logarithmic(above, count=min(count, 4)), duration_tick, ""
@@ -30,7 +31,7 @@ def durations(values: Sequence[float], *, count: int) -> tuple[Scale, Write, str
 
 def objective(panel: Panel, value: float, *, upright: bool) -> str:
     """A line where the objective is, with its name; nothing where it lies outside."""
-    box, words = panel.box, f"SLO {seconds(value)}"
+    box, words = panel.box, f"SLO {exact(value)}"
     if not value or not (panel.x if upright else panel.y).holds(value):
         return ""
     if upright:
@@ -45,7 +46,7 @@ def objective(panel: Panel, value: float, *, upright: bool) -> str:
 
 
 def height_of(width: float) -> float:
-    return 250.0 if width > NARROW else 220.0
+    return 250.0 if width > NARROW else 195.0
 
 
 def panel_of(width: float, top: float, x: Scale, y: Scale) -> Panel:
@@ -68,6 +69,7 @@ def pair(title: str, desc: str, wide: str, narrow: str, *, full: bool = False) -
 
 
 __all__ = [
+    "FROM",
     "LEFT", "NAMES", "NARROW", "RIGHT", "SHORT", "WIDE", "drawn", "durations", "frame", "legend_height", "objective",
     "pair",
     "panel_of", "unit_of",

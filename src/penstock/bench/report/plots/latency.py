@@ -25,6 +25,8 @@ from penstock.bench.report.svg import Key, Panel, line, mark, text, whisker
 from penstock.bench.report.units import plain, seconds, tokens_rate
 
 LEVELS = ("p50", "p95")
+ROOM = 1.03
+"""How much farther than the last point the axis goes."""
 
 
 class _Point(msgspec.Struct, frozen=True):
@@ -86,7 +88,7 @@ def _draw(title: str, desc: str, quantity: str, curves: Sequence[_Curve], width:
     points = [point for each in curves for point in each.points]
     keys = [Key(each.name, each.number, each.dash, each.shape) for each in curves]
     unit, factor = unit_of([point.latency.value for point in points])
-    x = linear([point.rate.value for point in points], zero=True, tight=True)
+    x = linear([point.rate.value * ROOM for point in points], zero=True, tight=True)
     y = linear([edge for point in points for edge in _edges(point.latency)], zero=True)
     panel = panel_of(width, legend_height(keys, width), x, y)
     parts = [
@@ -121,6 +123,9 @@ def _labels(curves: Sequence[_Curve], panel: Panel) -> list[str]:
     upper = curves[1::2]
     taken = [panel.at(point.rate.value, point.latency.value) for each in curves for point in each.points]
     for each in curves:
+        for point in each.points:
+            least, most = min(_edges(point.latency)), max(_edges(point.latency))
+            taken += [panel.at(point.rate.value, least + (most - least) * k / 4) for k in range(5)]
         for one, two in zip(each.points, each.points[1:], strict=False):
             a, b = (panel.at(point.rate.value, point.latency.value) for point in (one, two))
             taken += [(a[0] + (b[0] - a[0]) * k / 8, a[1] + (b[1] - a[1]) * k / 8) for k in range(1, 8)]

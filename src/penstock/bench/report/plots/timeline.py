@@ -1,6 +1,8 @@
 """One run over time: panels above one another on one axis, stages as shaded bands."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 import msgspec
@@ -29,7 +31,7 @@ from penstock.bench.report.units import duration_tick, plain
 from penstock.bench.sample import Ending, Run, Sample, Series
 
 FULL, SLIM = 920.0, 360.0
-PER_SLICE = 4
+PER_SLICE = 10
 """Requests that a slice should hold, so that a rate is not one request or none."""
 MOST_SLICES, LEAST_SLICES = 150, 12
 MOST_MARKS = 500
@@ -52,6 +54,8 @@ class _Curve(msgspec.Struct, frozen=True):
     x: Sequence[float]
     y: Sequence[float]
     dash: str = ""
+    broken: bool = False
+    """Not drawn from one stage to the next."""
 
 
 class _Strip(msgspec.Struct, frozen=True):
@@ -76,7 +80,8 @@ def over_time(run: Run, parts: Sequence[Part]) -> Plot:
     strips = [*_load(run, slices), _first(run.samples, slices), *_beside(run.series)]
     failed = sum(each.failed for each in slices)
     desc = (
-        "Stages: " + ", ".join(f"{part.label} from {part.stage.begin:.1f} s to {part.stage.end:.1f} s" for part in parts)
+        "Stages: "
+        + ", ".join(f"{each.label} from {each.stage.begin:.1f} s to {each.stage.end:.1f} s" for each in parts)
         + f". At most {max(each.in_flight for each in slices)} requests in flight, at most "
         f"{max(each.tokens for each in slices):.4g} output tokens/s, {failed} failed. Panels: "
         + "; ".join(strip.title for strip in strips) + "."
@@ -95,10 +100,9 @@ def _load(run: Run, slices: Sequence[Slice]) -> list[_Strip]:
             [value(each) for each in slices for _ in range(2)], dash,
         )  # fmt: skip
 
-    rates = [
-        steps("sent", 0, lambda each: each.sent / length),
-        steps("answered", 1, lambda each: (each.ended - each.failed) / length, "5 2"),
-    ]
+    rates = [steps("answered", 0, lambda each: (each.ended - each.failed) / length)]
+    if any(stage.rate for stage in run.stages):
+        rates.append(steps("sent", 1, lambda each: each.sent / length, "5 2"))
     flight = [_Curve("in flight", 0, [each.at for each in slices], [float(each.in_flight) for each in slices])]
     return [
         _Strip("requests/s", rates, crosses=_some(failures)),
@@ -115,8 +119,8 @@ def _first(samples: Sequence[Sample], slices: Sequence[Slice]) -> _Strip:
     length = slices[1].at - slices[0].at if len(slices) > 1 else 0.0
     at = [each.at + length / 2 for each in told]
     curves = [
-        _Curve("p50", 0, at, [each.ttft_p50 or 0.0 for each in told]),
-        _Curve("p95", 1, at, [each.ttft_p95 or 0.0 for each in told], "5 2"),
+        _Curve("p50", 0, at, [each.ttft_p50 or 0.0 for each in told], broken=True),
+        _Curve("p95", 1, at, [each.ttft_p95 or 0.0 for each in told], "5 2", True),
     ]
     log = wide(values)
     unit, factor = ("", 1.0) if log else unit_of(values)
@@ -138,7 +142,7 @@ def _beside(series: Sequence[Series]) -> list[_Strip]:
         several = len({each.source for each in own}) > 1
         curves = [
             _Curve(
-                " ".join([each.name.replace("_", " ")] * (name == "load") + [each.source] * (several or name != "load")),
+                _series_name(each, alone=name != "load", several=several),
                 number, *_thinned(each.at, each.values), ("", "5 2", "2 3")[number % 3],
             )
             for number, each in enumerate(own)
@@ -146,6 +150,11 @@ def _beside(series: Sequence[Series]) -> list[_Strip]:
         title = TITLES.get(name) or f"{name.replace('_', ' ')}, {own[0].unit}".rstrip(", ")
         strips.append(_Strip(title, curves, factor=factor))
     return strips
+
+
+def _series_name(series: Series, *, alone: bool, several: bool) -> str:
+    name = series.name.replace("_", " ")
+    return series.source if alone else f"{name} {series.source}" if several else name
 
 
 def _draw(title: str, desc: str, strips: Sequence[_Strip], run: Run, parts: Sequence[Part], width: float) -> str:
@@ -168,7 +177,7 @@ def _draw(title: str, desc: str, strips: Sequence[_Strip], run: Run, parts: Sequ
             frame(panel, plain if last else None, _written(strip), "seconds since the run began" if last else ""),
             text((4, y + 16), told, "label", "start"),
             key,
-            *_content(strip, panel),
+            *_content(strip, panel, [part.stage.begin for part in parts]),
         ]
         y = panel.box.bottom + 12
     return whole(title, desc, width, y + 32, [*drawing, *names])
@@ -230,20 +239,27 @@ def _shades(parts: Sequence[Part], panel: Panel) -> list[str]:
     return found
 
 
-def _content(strip: _Strip, panel: Panel) -> list[str]:
+def _content(strip: _Strip, panel: Panel, begins: Sequence[float]) -> list[str]:
     points = "".join("M{:.1f} {:.1f}h0".format(*panel.at(*each)) for each in strip.scatter)
     parts = [f'<path class="spot" d="{points}"/>'] if points else []
-    parts += [
-        line([panel.at(a, b) for a, b in zip(curve.x, curve.y, strict=True)], curve.number, curve.dash)
-        for curve in strip.curves
-        if len(curve.x)
-    ]
+    for curve in strip.curves:
+        for stretch in _stretches(curve, begins):
+            parts.append(line([panel.at(*each) for each in stretch], curve.number, curve.dash))
     parts += [
         f'<path class="cross" transform="translate({panel.at(at, panel.y.low)[0]:.1f} {panel.box.top + 6:.1f})" '
         'd="M-3-3l6 6M3-3l-6 6"/>'
         for at in strip.crosses
     ]
     return parts
+
+
+def _stretches(curve: _Curve, begins: Sequence[float]) -> list[list[tuple[float, float]]]:
+    """A curve's points, cut where a stage begins if it is to be broken there."""
+    points = list(zip(curve.x, curve.y, strict=True))
+    if not curve.broken:
+        return [points] if points else []
+    edges = [0, *(bisect_left(curve.x, begin) for begin in begins), len(points)]
+    return [found for a, b in pairwise(sorted(edges)) if (found := points[a:b])]
 
 
 def _some(found: Sequence[Moment]) -> Sequence[Moment]:
