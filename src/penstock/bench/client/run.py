@@ -114,14 +114,14 @@ class Runner:
             )  # fmt: skip
 
         done = await self._crew.stage(tasks, tell)
-        self._tell(_last_word(number, count, label, len(requests), done))
+        self._tell(_last_word(number, count, label, begin, done))
         return begin, done
 
 
-def _last_word(number: int, count: int, label: str, planned: int, done: Sequence[Done]) -> Progress:
+def _last_word(number: int, count: int, label: str, begin: float, done: Sequence[Done]) -> Progress:
     samples = [sample for part in done for sample in part.samples]
     return Progress(
-        number, count, label, planned, max((part.wall_s for part in done), default=0.0),
+        number, count, label, len(samples), max((sample.ended - begin for sample in samples), default=0.0),
         len(samples), len(samples),
         sum(sample.ending not in (Ending.OK, Ending.CANCELLED) for sample in samples),
         sum(sample.output_tokens for sample in samples),

@@ -15,7 +15,7 @@ def places(anchors: Sequence[tuple[Point, str]], taken: Sequence[Point], area: B
     for (x, y), words in anchors:
         best: tuple[float, Point, str, Box] | None = None
         for rank, (at, anchor) in enumerate(_candidates(x, y)):
-            box = _box(at, anchor, words)
+            box = box_of(at, anchor, words)
             cost = rank + 60 * _outside(box, area) + 100 * sum(_meet(box, other) for other in boxes)
             cost += 20 * sum(_holds(box, point) for point in taken)
             if best is None or cost < best[0]:
@@ -40,7 +40,7 @@ def _candidates(x: float, y: float) -> list[tuple[Point, str]]:
     return near
 
 
-def _box(at: Point, anchor: str, words: str) -> Box:
+def box_of(at: Point, anchor: str, words: str) -> Box:
     width = width_of(words)
     left = at[0] - {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor] * width
     return Box(left - 1, at[1] - FONT + 2, left + width + 1, at[1] + 3)

@@ -44,7 +44,10 @@ def linear(values: Sequence[float], *, count: int = 5, zero: bool = False, tight
         first, last = ceil(low / step - PART), floor(high / step + PART)
     ticks = tuple(_round(number, step) for number in range(first, last + 1))
     if tight:
-        return Scale(low, high, tuple(tick for tick in ticks if low <= tick <= high))
+        ticks = tuple(tick for tick in ticks if low <= tick <= high)
+        if len(ticks) < 2:
+            return linear((low, high), count=count + 1, tight=True)
+        return Scale(low, high, ticks)
     return Scale(min(low, ticks[0]), max(high, ticks[-1]), ticks)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from penstock.bench.contract.contract import Contract, RunSet
@@ -22,6 +23,8 @@ from penstock.bench.report.text import markdown_of
 from penstock.bench.sample import Run
 from penstock.core.errors import ConfigError
 
+WIDE = 160
+"""Columns of a terminal that a row of all figures needs."""
 MARKDOWN = (".md", ".markdown")
 
 
@@ -36,11 +39,8 @@ def stages_of(run: Run, contract: Contract) -> list[Figures]:
 def show(run: Run, contract: Contract) -> None:
     """A table, what bounds each stage, and whether the run is valid."""
     found = stages_of(run, contract)
-    table = Table(*KINDS, box=None, padding=(0, 1, 0, 0))
-    for each in found:
-        table.add_row(*rows_of(each))
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(table)
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    console.print(_table([rows_of(each) for each in found], upright=console.width >= WIDE))
     for each in found:
         limit = bound(run, each)
         click.echo(f"{each.stage}: bound by {limit.what} ({limit.why})")
@@ -48,6 +48,21 @@ def show(run: Run, contract: Contract) -> None:
         click.echo(note)
     if run.client.invalid:
         click.echo(f"NOT VALID: {run.client.invalid}")
+
+
+def _table(rows: Sequence[Sequence[str]], *, upright: bool) -> Table:
+    """A row per stage; where the terminal is too narrow for all columns a column per stage."""
+    if upright:
+        table = Table(*KINDS, box=None, padding=(0, 1, 0, 0))
+        for row in rows:
+            table.add_row(*row)
+        return table
+    table = Table(KINDS[0], box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_column(escape(row[0]), justify="right", overflow="fold")
+    for name, *cells in zip(KINDS[1:], *(row[1:] for row in rows), strict=True):
+        table.add_row(name, *cells)
+    return table
 
 
 def summary(runs: RunSet) -> dict[str, Any]:
