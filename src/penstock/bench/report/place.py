@@ -16,7 +16,7 @@ def places(anchors: Sequence[tuple[Point, str]], taken: Sequence[Point], area: B
         best: tuple[float, Point, str, Box] | None = None
         for rank, (at, anchor) in enumerate(_candidates(x, y)):
             box = box_of(at, anchor, words)
-            cost = rank + 60 * _outside(box, area) + 100 * sum(_meet(box, other) for other in boxes)
+            cost = rank + 1000 * _outside(box, area) + 100 * sum(_meet(box, other) for other in boxes)
             cost += 20 * sum(_holds(box, point) for point in taken)
             if best is None or cost < best[0]:
                 best = cost, at, anchor, box

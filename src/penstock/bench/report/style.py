@@ -74,5 +74,6 @@ figure,.card,tr,pre{break-inside:avoid}h2,summary,figcaption{break-after:avoid}
 .scroll{overflow:visible}table{font-size:7.5pt;white-space:normal}
 thead th{font-size:7pt}td small{font-size:6.5pt;white-space:nowrap}th,td{padding:.2rem .5rem .2rem 0}
 details::details-content{content-visibility:visible;display:block;height:auto}
+.narrow svg{max-height:64mm}figure{padding:.25rem}figcaption{font-size:9pt;padding-bottom:.1rem}
 pre{white-space:pre-wrap;font-size:7pt;columns:2;break-inside:auto}}
 """

@@ -68,7 +68,7 @@ def _draw(title: str, desc: str, quantity: str, lines: Sequence[_Line], slo: flo
     x, write, unit = durations([edge for each in lines for edge in (each.values[0], each.values[-1])], count=5)
     panel = panel_of(width, legend_height(keys, width), x, linear((0.0, 1.0)))
     parts = [
-        frame(panel, write, lambda tick: f"{tick:.0%}", f"{FROM[quantity]}{unit}", "requests with at most"),
+        frame(panel, write, lambda tick: f"{tick:.0%}", f"{FROM[quantity]}{unit}", "requests at or below"),
         objective(panel, slo, upright=True),
     ]
     for each in lines:

@@ -1,4 +1,4 @@
-"""Latency against throughput: a point per stage, joined in the order of the stages."""
+"""Latency against throughput: a point per stage. Those of one kind of loop are joined, in their order."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ from penstock.bench.report.svg import Key, Panel, line, mark, text, whisker
 from penstock.bench.report.units import plain, seconds, tokens_rate
 
 LEVELS = ("p50", "p95")
-ROOM = 1.03
+ROOM = 1.1
 """How much farther than the last point the axis goes."""
 
 
@@ -33,6 +33,7 @@ class _Point(msgspec.Struct, frozen=True):
     label: str
     rate: Estimate
     latency: Estimate
+    closed: bool
 
 
 class _Curve(msgspec.Struct, frozen=True):
@@ -65,7 +66,9 @@ def curve(sets: Sequence[tuple[str, Sequence[Part]]], quantity: str) -> Plot:
 
 def _points(parts: Sequence[Part], quantity: str, level: str) -> list[_Point]:
     return [
-        _Point(part.label, part.estimates["output_rate"], part.estimates[f"{quantity}.{level}"])
+        _Point(
+            part.label, part.estimates["output_rate"], part.estimates[f"{quantity}.{level}"], part.stage.concurrency > 0
+        )
         for part in parts
         if f"{quantity}.{level}" in part.estimates
     ]
@@ -105,7 +108,10 @@ def _draw(title: str, desc: str, quantity: str, curves: Sequence[_Curve], width:
             for point in each.points
             if point.latency.low is not None and point.latency.high is not None
         ]
-        parts.append(line(where, each.number, each.dash))
+        for closed in (True, False):
+            joined = [at for at, point in zip(where, each.points, strict=True) if point.closed == closed]
+            if joined:
+                parts.append(line(joined, each.number, each.dash))
         parts += [
             mark(
                 at, each.number,
