@@ -69,7 +69,7 @@ body{max-width:none;padding:0;font-size:10pt}.plots{display:grid;grid-template-c
 figure,.card,tr,pre{break-inside:avoid}h2,summary,figcaption{break-after:avoid}
 .card,figure{border:1px solid var(--rule)}
 .plots .wide{display:none}.plots .narrow{display:block}.full .wide{display:block}.full .narrow{display:none}
-.full{break-inside:avoid}section.page{break-before:page}.cards{grid-template-columns:repeat(4,1fr)}
+.full{break-inside:avoid}section.page:not(:first-child){break-before:page}.cards{grid-template-columns:repeat(4,1fr)}
 .card b{font-size:1.1rem}
 .scroll{overflow:visible}table{font-size:7.5pt;white-space:normal}
 thead th{font-size:7pt}td small{font-size:6.5pt;white-space:nowrap}th,td{padding:.2rem .5rem .2rem 0}
