@@ -12,7 +12,7 @@ from penstock.bench.measure.figures import Slo, figures
 from penstock.bench.measure.health import health
 from penstock.bench.measure.quantile import interval, quantile
 from penstock.bench.measure.timeline import timeline
-from penstock.bench.sample import Ending, Sample, Stage
+from penstock.bench.sample import Ending, Sample, Series, Stage
 from tests.bench.samples import run, sample
 
 STAGE = Stage("s", 0.0, 10.0, 4)
@@ -129,3 +129,20 @@ def test_a_timeline_loses_nothing() -> None:
     assert sum(each.tokens for each in told) * length == pytest.approx(sum(each.output_tokens for each in own))
     assert max(each.in_flight for each in told) >= 1
     assert timeline([]) == []
+
+
+def test_a_stage_is_bound_by_what_was_seen_in_it() -> None:
+    made = run(1)
+    end = made.stages[0].end
+    made.stages = [made.stages[0], Stage("later", end + 1, end + 5, 4)]
+    later = [sample(each, end + 1 + each / 20) for each in range(60)]
+    for each in later:
+        each.stage = 1
+    made.samples += later
+    made.series = [Series("kv_utilisation", "a", "share", [0.1, end - 0.1, end + 2, end + 3], [0.1, 0.2, 0.95, 1.0])]
+    first, second = (
+        figures(stage, [each for each in made.samples if each.stage == number], Slo())
+        for number, stage in enumerate(made.stages)
+    )
+    assert bound(made, first).what != "KV cache"
+    assert bound(made, second).what == "KV cache"

@@ -11,7 +11,8 @@ from penstock.bench.client.crew import Crew, dealt
 from penstock.bench.client.messages import Done, Lately, Task
 from penstock.bench.client.settings import Patience, Server
 from penstock.bench.measure.health import health
-from penstock.bench.sample import ClientHealth, Planned, Sample, Stage
+from penstock.bench.measure.moments import lag, ttft
+from penstock.bench.sample import ClientHealth, Ending, Planned, Sample, Stage
 from penstock.bench.traffic.plan import StagePlan
 from penstock.core.clock import monotonic
 
@@ -35,6 +36,8 @@ class Progress(msgspec.Struct):
     ttft: list[float] = []
     """Seconds, of what began to be answered since the last word."""
     lag_s: float = 0.0
+    over: bool = False
+    """The stage has ended: the last word of it, whose `ttft` are all of the stage's."""
 
 
 class Outcome(msgspec.Struct):
@@ -119,4 +122,18 @@ class Runner:
                 )
             )  # fmt: skip
 
-        return begin, await self._crew.stage(tasks, tell)
+        done = await self._crew.stage(tasks, tell)
+        self._tell(_last_word(number, count, label, begin, done))
+        return begin, done
+
+
+def _last_word(number: int, count: int, label: str, begin: float, done: Sequence[Done]) -> Progress:
+    samples = [sample for part in done for sample in part.samples]
+    return Progress(
+        number, count, label, len(samples), max((sample.ended - begin for sample in samples), default=0.0),
+        len(samples), len(samples),
+        sum(sample.ending not in (Ending.OK, Ending.CANCELLED) for sample in samples),
+        sum(sample.output_tokens for sample in samples),
+        [found for sample in samples if (found := ttft(sample)) is not None],
+        max(map(lag, samples), default=0.0), over=True,
+    )  # fmt: skip

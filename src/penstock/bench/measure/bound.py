@@ -28,16 +28,17 @@ def bound(run: Run, stage: Figures) -> Bound:
         return Bound("client", client.invalid)
     if client.busiest > MOST_CORE:
         return Bound("client", f"its busiest process used {client.busiest:.0%} of a core")
-    kv, waiting, running = (_mean(run, name) for name in ("kv_utilisation", "waiting", "running"))
+    kv, waiting, running = (_mean(run, stage.stage, name) for name in ("kv_utilisation", "waiting", "running"))
     if kv is not None and kv >= FULL:
         return Bound("KV cache", f"{kv:.0%} of it was in use on average: shorter contexts, or more of it")
     spreads = stage.spreads
     first, whole = spreads.get("ttft"), spreads.get("e2e")
     if first is None or whole is None:
         return Bound("nothing", "no answer was whole")
-    queued = [sample.queue_s for sample in run.samples if sample.queue_s]
-    if queued and sum(queued) / max(1, len(run.samples)) >= MUCH * first.mean:
-        share = sum(queued) / len(run.samples) / first.mean
+    numbers = {number for number, each in enumerate(run.stages) if each.name == stage.stage}
+    queued = [sample.queue_s for sample in run.samples if sample.stage in numbers]
+    share = sum(queued) / len(queued) / first.mean if queued and first.mean else 0.0
+    if share >= MUCH:
         return Bound("gateway queue", f"{share:.0%} of the time to first token was spent waiting in the gateway")
     if waiting is not None and running is not None and waiting >= max(1.0, MUCH * running):
         return Bound(
@@ -49,6 +50,14 @@ def bound(run: Run, stage: Figures) -> Bound:
     return Bound("decode", f"{1 - share:.0%} of a request passed after its first token")
 
 
-def _mean(run: Run, name: str) -> float | None:
-    values: Sequence[float] = [value for series in run.series if series.name == name for value in series.values]
+def _mean(run: Run, stage: str, name: str) -> float | None:
+    """Of what was watched while the stage ran."""
+    spans = [(each.begin, each.end) for each in run.stages if each.name == stage]
+    values: Sequence[float] = [
+        value
+        for series in run.series
+        if series.name == name
+        for at, value in zip(series.at, series.values, strict=True)
+        if any(begin <= at <= end for begin, end in spans)
+    ]
     return sum(values) / len(values) if values else None

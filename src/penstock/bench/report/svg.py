@@ -1,181 +1,177 @@
-"""Plots as SVG: axes with round ticks, lines, bands, bars with whiskers. Colours are classes; the page says which."""
+"""SVG in small pieces: text, lines, marks, frames, legends. Colours are classes; style.py says which.
 
-from collections.abc import Sequence
+Lengths are in the user units of the drawing, one of which is about one pixel where it is shown at its own width.
+"""
+
+from collections.abc import Callable, Sequence
 from html import escape
-from math import ceil, floor, inf, log10
 
 import msgspec
 
-WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 64, 12, 30, 46
-MOST_POINTS = 400
-"""Of one line. Of more, each stretch keeps its least and its greatest."""
+from penstock.bench.report.scale import Scale
+
+FONT = 12.0
+LETTER = 0.56 * FONT
+"""About as wide as a letter is on average."""
+COLOURS = 6
+DASHES = ("", "7 3", "2 3", "9 3 2 3")
+MARKS = (
+    "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",  # circle
+    "M-3.5-3.5h7v7h-7z",  # square
+    "M0-4.8L4.5 3.4h-9z",  # triangle
+    "M0-5L5 0 0 5-5 0z",  # diamond
+    "M0 4.8L4.5-3.4h-9z",  # triangle that hangs
+    "M-1.5-4.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z",  # plus
+)
+SIGNS = {"spot": "M0 0h0", "cross": "M-3-3l6 6M3-3l-6 6"}
+Point = tuple[float, float]
+Write = Callable[[float], str]
 
 
-class Line(msgspec.Struct):
-    """One curve. `low` and `high`, where given, make a band."""
+class Box(msgspec.Struct, frozen=True):
+    left: float
+    top: float
+    right: float
+    bottom: float
 
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
-    dots: bool = False
+    @property
+    def width(self) -> float:
+        return self.right - self.left
 
-
-class Axis(msgspec.Struct, frozen=True):
-    """How one direction is labelled. With `log` all values must be above 0."""
-
-    label: str
-    log: bool = False
-    least: float | None = None
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
 
 
-class _Scale:
-    def __init__(self, axis: Axis, low: float, high: float, begin: float, end: float) -> None:
-        if axis.least is not None:
-            low = min(low, axis.least)
-        if high <= low:
-            high = low + (abs(low) or 1.0)
-        self._log = axis.log
-        self._begin, self._end = begin, end
-        self.ticks = _decades(low, high) if axis.log else _round(low, high)
-        self._low, self._high = (min(low, self.ticks[0]), max(high, self.ticks[-1])) if self.ticks else (low, high)
+class Panel(msgspec.Struct, frozen=True):
+    """An area with two scales."""
 
-    def __call__(self, value: float) -> float:
-        low, high = self._low, self._high
-        if self._log:
-            low, high, value = log10(low), log10(high), log10(max(value, 1e-12))
-        return self._begin + (value - low) / (high - low) * (self._end - self._begin)
+    box: Box
+    x: Scale
+    y: Scale
+
+    def at(self, x: float, y: float) -> Point:
+        box = self.box
+        return box.left + self.x.part(x) * box.width, box.bottom - self.y.part(y) * box.height
 
 
-def lines(title: str, x: Axis, y: Axis, curves: Sequence[Line], shades: Sequence[tuple[float, float, str]] = ()) -> str:
-    """A plot of curves over one another. `shades`: stretches of x with a name, drawn behind."""
-    curves = [_thinned(curve) for curve in curves if len(curve.x)]
-    xs = [value for curve in curves for value in curve.x] + [edge for begin, end, _ in shades for edge in (begin, end)]
-    ys = [value for curve in curves for value in (*curve.y, *curve.low, *curve.high)]
-    if not curves or not ys:
-        return _nothing(title)
-    across = _Scale(x, min(xs), max(xs), LEFT, WIDTH - RIGHT)
-    up = _Scale(y, min(ys), max(ys), HEIGHT - BOTTOM, TOP)
-    drawn = [_frame(across, up, x, y)]
-    for number, (begin, end, name) in enumerate(shades):
-        left, right = across(begin), across(end)
-        drawn.append(
-            f'<rect class="shade{number % 2}" x="{left:.1f}" y="{TOP}" width="{max(0.0, right - left):.1f}" '
-            f'height="{HEIGHT - TOP - BOTTOM}"><title>{escape(name)}</title></rect>'
-        )
-    for number, curve in enumerate(curves):
-        points = [(across(a), up(b)) for a, b in zip(curve.x, curve.y, strict=True)]
-        if len(curve.low):
-            edge = [(across(a), up(b)) for a, b in zip(curve.x, curve.high, strict=True)]
-            edge += reversed([(across(a), up(b)) for a, b in zip(curve.x, curve.low, strict=True)])
-            drawn.append(f'<polygon class="band c{number % 6}" points="{_path(edge)}"/>')
-        drawn.append(f'<polyline class="line c{number % 6}" points="{_path(points)}"/>')
-        if curve.dots:
-            drawn += [f'<circle class="dot c{number % 6}" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in points]
-    return _whole(title, drawn, [curve.name for curve in curves])
-
-
-def bars(title: str, label: str, found: Sequence[tuple[str, float, float, float]]) -> str:
-    """Bars that lie, with whiskers: (name, value, low, high)."""
-    if not found:
-        return _nothing(title)
-    row, left = 26, 190
-    height = TOP + row * len(found) + BOTTOM
-    values = [value for _, *numbers in found for value in numbers]
-    across = _Scale(Axis(label), min(0.0, *values), max(values), left, WIDTH - RIGHT)
-    zero = across(0.0)
-    drawn = []
-    for number, (name, value, low, high) in enumerate(found):
-        middle = TOP + row * number + row / 2
-        begin, end = sorted((zero, across(value)))
-        drawn.append(f'<text class="name" x="{left - 8}" y="{middle + 4:.1f}">{escape(_short(name, 28))}</text>')
-        drawn.append(
-            f'<rect class="bar c0" x="{begin:.1f}" y="{middle - 8:.1f}" height="16" width="{max(1, end - begin):.1f}">'
-            f"<title>{escape(name)}: {value:.4g} ({low:.4g} to {high:.4g})</title></rect>"
-        )
-        drawn.append(f'<path class="whisker" d="M{across(low):.1f} {middle:.1f}H{across(high):.1f}"/>')
-    for tick in across.ticks:
-        drawn.append(f'<text class="tick" x="{across(tick):.1f}" y="{height - BOTTOM + 16}">{_number(tick)}</text>')
-    drawn.append(f'<text class="label" x="{(left + WIDTH) / 2}" y="{height - 10}">{escape(label)}</text>')
-    drawn.append(f'<path class="axis" d="M{zero:.1f} {TOP}V{height - BOTTOM}"/>')
-    return _whole(title, drawn, [], height)
-
-
-def _frame(across: _Scale, up: _Scale, x: Axis, y: Axis) -> str:
-    parts = []
-    for tick in across.ticks:
-        at = across(tick)
-        parts.append(f'<path class="grid" d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text class="tick" x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}">{_number(tick)}</text>')
-    for tick in up.ticks:
-        at = up(tick)
-        parts.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text class="tick side" x="{LEFT - 6}" y="{at + 4:.1f}">{_number(tick)}</text>')
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(f'<text class="label" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}">{escape(x.label)}</text>')
-    parts.append(f'<text class="label" transform="translate(14 {middle}) rotate(-90)">{escape(y.label)}</text>')
-    return "".join(parts)
-
-
-def _whole(title: str, drawn: Sequence[str], names: Sequence[str], height: int = HEIGHT) -> str:
-    legend, at = [], float(LEFT)
-    for number, name in enumerate(names if len(names) > 1 else ()):
-        shown = _short(name, 22)
-        legend.append(f'<rect class="key c{number % 6}" x="{at:.0f}" y="10" width="12" height="4"/>')
-        legend.append(f'<text class="legend" x="{at + 16:.0f}" y="16">{escape(shown)}</text>')
-        at += 30 + 6.6 * len(shown)
+def whole(title: str, desc: str, width: float, height: float, parts: Sequence[str]) -> str:
+    """A drawing with a name and a description for those who do not see it."""
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>{''.join(drawn)}{''.join(legend)}</svg>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" '
+        f'aria-label="{escape(title)}"><title>{escape(title)}</title><desc>{escape(desc)}</desc>{"".join(parts)}</svg>'
     )
 
 
-def _nothing(title: str) -> str:
-    text = f'<text class="label" x="{WIDTH / 2}" y="34">nothing was measured</text>'
-    return f'<svg viewBox="0 0 {WIDTH} 60" role="img" aria-label="{escape(title)}">{text}</svg>'
+def text(at: Point, words: str, look: str = "tick", anchor: str = "middle", more: str = "") -> str:
+    turned = f' text-anchor="{anchor}"' if anchor != "start" else ""
+    return f'<text class="{look}" x="{at[0]:.1f}" y="{at[1]:.1f}"{turned}{more}>{escape(words)}</text>'
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
+def width_of(words: str) -> float:
+    return len(words) * LETTER
+
+
+def cut(words: str, width: float) -> str:
+    """As many letters as fit; at least two."""
+    most = max(2, int(width / LETTER))
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
+def path(points: Sequence[Point]) -> str:
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
 
 
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def line(points: Sequence[Point], number: int, dash: str = "") -> str:
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'<polyline class="line c{number % COLOURS}"{dashed} points="{path(points)}"/>'
 
 
-def _round(low: float, high: float) -> list[float]:
-    """About five ticks at 1, 2 or 5 times a power of ten."""
-    raw = (high - low) / 5
-    power = 10 ** floor(log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
-    return [number * step for number in range(floor(low / step), ceil(high / step) + 1)]
+def band(low: Sequence[Point], high: Sequence[Point], number: int) -> str:
+    return f'<polygon class="band c{number % COLOURS}" points="{path([*low, *reversed(high)])}"/>'
 
 
-def _decades(low: float, high: float) -> list[float]:
-    first, last = floor(log10(low)), ceil(log10(high))
-    factors = (1, 2, 5) if last - first <= 2 else (1,)
-    ticks = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
-    below = max((tick for tick in ticks if tick <= low), default=-inf)
-    above = min((tick for tick in ticks if tick >= high), default=inf)
-    return [tick for tick in ticks if below <= tick <= above]
+def mark(at: Point, number: int, tip: str = "", shape: int | None = None) -> str:
+    form = MARKS[(number if shape is None else shape) % len(MARKS)]
+    told = f"<title>{escape(tip)}</title>" if tip else ""
+    return (
+        f'<path class="dot c{number % COLOURS}" transform="translate({at[0]:.1f} {at[1]:.1f})" d="{form}"'
+        + (f">{told}</path>" if told else "/>")
+    )  # fmt: skip
 
 
-def _number(value: float) -> str:
-    text = f"{value:.3g}"
-    return f"{value:,.0f}" if "e+" in text else text
+def whisker(low: Point, high: Point, number: int) -> str:
+    """An interval: a line with two ends, upright or lying."""
+    a, b = low, high
+    upright = abs(a[0] - b[0]) < abs(a[1] - b[1])
+    ends = "".join(f"M{x - 3:.1f} {y:.1f}h6" if upright else f"M{x:.1f} {y - 3:.1f}v6" for x, y in (a, b))
+    return f'<path class="whisker c{number % COLOURS}" d="M{a[0]:.1f} {a[1]:.1f}L{b[0]:.1f} {b[1]:.1f}{ends}"/>'
 
 
-def _thinned(curve: Line) -> Line:
-    count = len(curve.x)
-    if count <= MOST_POINTS or len(curve.low):
-        return curve
-    step = ceil(count / (MOST_POINTS // 2))
-    kept: list[int] = []
-    for begin in range(0, count, step):
-        part = range(begin, min(count, begin + step))
-        ends = sorted({min(part, key=curve.y.__getitem__), max(part, key=curve.y.__getitem__)})
-        kept += ends
-    kept = sorted({0, *kept, count - 1})
-    return Line(curve.name, [curve.x[i] for i in kept], [curve.y[i] for i in kept], dots=curve.dots)
+def rule(x: float, top: float, bottom: float, look: str = "grid") -> str:
+    return f'<path class="{look}" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>'
+
+
+def frame(panel: Panel, write_x: Write | None, write_y: Write, label_x: str = "", label_y: str = "") -> str:
+    """Grid, ticks and labels. `write_x` None: ticks without numbers, for a panel above another. `label_y` stands over
+    the axis, level, so that it takes no width."""
+    box, parts = panel.box, []
+    taken = -1e9
+    for tick in panel.x.ticks:
+        at = panel.at(tick, panel.y.low)[0]
+        parts.append(rule(at, box.top, box.bottom))
+        if write_x is not None:
+            words = write_x(tick)
+            half = width_of(words) / 2
+            if at - half > taken + 6:
+                parts.append(text((at, box.bottom + 16), words))
+                taken = at + half
+    for tick in panel.y.ticks:
+        at = panel.at(panel.x.low, tick)[1]
+        parts.append(f'<path class="grid" d="M{box.left:.1f} {at:.1f}H{box.right:.1f}"/>')
+        parts.append(text((box.left - 6, at + 4), write_y(tick), anchor="end"))
+    parts.append(f'<path class="axis" d="M{box.left:.1f} {box.top:.1f}V{box.bottom:.1f}H{box.right:.1f}"/>')
+    if label_x:
+        parts.append(text(((box.left + box.right) / 2, box.bottom + 34), label_x, "label"))
+    if label_y:
+        parts.append(text((4, box.top - 9), label_y, "label", "start"))
+    return "".join(parts)
+
+
+class Key(msgspec.Struct, frozen=True):
+    """An entry of a legend."""
+
+    name: str
+    number: int
+    dash: str | None = None
+    """None: no line, a mark only."""
+    shape: int | None = None
+    """None: no mark."""
+    look: str = ""
+    """`spot` or `cross`: a sign of its own instead."""
+
+
+def legend(keys: Sequence[Key], left: float, top: float, width: float) -> tuple[str, float]:
+    """(drawing, height): entries in rows that are `width` wide."""
+    parts, x, y = [], left, top
+    for key in keys:
+        shown = cut(key.name, width - 34)
+        need = 30 + width_of(shown) + 14
+        if x > left and x + need - 14 > left + width:
+            x, y = left, y + 18
+        if key.dash is not None:
+            parts.append(line([(x, y + 8), (x + 24, y + 8)], key.number, key.dash))
+        if key.shape is not None:
+            parts.append(mark((x + 12, y + 8), key.number, shape=key.shape))
+        if key.look:
+            parts.append(
+                f'<path class="{key.look}" d="{SIGNS[key.look]}" transform="translate({x + 18:.1f} {y + 8:.1f})"/>'
+            )
+        parts.append(text((x + 30, y + 12), shown, "legend", "start"))
+        x += need
+    return "".join(parts), (y + 18 - top) if keys else 0.0
+
+
+def nothing(title: str, width: float) -> str:
+    """In place of a plot without data."""
+    return whole(title, "nothing was measured", width, 60, [text((width / 2, 34), "nothing was measured", "label")])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from penstock.bench.contract.compare import Comparison
 from penstock.bench.measure.figures import Figures
+from penstock.bench.report.units import digits, milli
 from penstock.bench.sample import ClientHealth
 
 KINDS = (
@@ -23,17 +24,17 @@ def rows_of(figures: Figures) -> tuple[str, ...]:
         f"{figures.stage} {figures.kind}".strip(),
         str(figures.requests),
         str(failed),
-        f"{figures.rate:.4g}",
-        f"{figures.output_rate:.5g}",
+        digits(figures.rate, 4),
+        digits(figures.output_rate, 4),
         *(_milli(figures, quantity, name) for quantity, name in CELLS),
         f"{figures.cached_share:.0%}",
-        "-" if figures.good is None else f"{figures.good:.4g} ({figures.good_share:.1%})",
+        "-" if figures.good is None else f"{digits(figures.good, 4)} ({figures.good_share:.1%})",
     )
 
 
 def _milli(figures: Figures, quantity: str, name: str) -> str:
     spread = figures.spreads.get(quantity)
-    return "-" if spread is None else f"{spread.at[name] * 1e3:.4g} ms"
+    return "-" if spread is None else milli(spread.at[name])
 
 
 def health_rows(client: ClientHealth) -> list[tuple[str, str]]:
@@ -57,8 +58,8 @@ def compared(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, .
         (
             row.stage,
             row.metric,
-            f"{row.before:.4g}",
-            f"{row.after:.4g}",
+            _value(row.metric, row.before),
+            _value(row.metric, row.after),
             f"{row.change:+.1%}",
             f"{row.low:+.1%} to {row.high:+.1%}",
             f"{row.p:.3g}",
@@ -69,11 +70,22 @@ def compared(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, .
     return header, rows
 
 
+def _value(metric: str, value: float) -> str:
+    if "." in metric:
+        return milli(value)
+    return f"{value:.2%}" if metric == "ok_share" else f"{digits(value, 4)}/s"
+
+
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(escaped(cell) for cell in cells) + " |"
 
     rule = "|" + "|".join("---" if number == 0 else "--:" for number in range(len(header))) + "|"
     return "\n".join([line(header), rule, *map(line, rows)]) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text that stays text in a cell of Markdown, in one line."""
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").split())

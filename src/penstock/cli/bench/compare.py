@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock.bench.contract.compare import EXIT, compare
-from penstock.bench.report.page import comparison_page
+from penstock.bench.report.double import comparison_report
 from penstock.bench.report.table import compared, markdown
 from penstock.cli.bench.baseline import FOLDER, load
-from penstock.cli.bench.show import echo_json
+from penstock.cli.bench.show import echo_json, write_report
 from penstock.cli.options import json_option
 
 
@@ -23,7 +23,9 @@ from penstock.cli.options import json_option
 @click.option("--pairs", is_flag=True, help="The sets were measured in turn (`run --against`): compare run by run.")
 @click.option("--despite", multiple=True, metavar="NAME", help="What may differ: engine.flags, or all of engine.")
 @click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, show_default=True, help="Of the baselines.")
-@click.option("--report", type=click.Path(path_type=Path), help="Write an HTML page there.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Write a report there: HTML, or Markdown if it ends in .md."
+)
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a table for a pull request.")
 @json_option
 @click.pass_context
@@ -37,8 +39,7 @@ def command(ctx: click.Context, /, before: str, after: str, folder: Path, **give
     found = compare(first, second, pairs=given["pairs"], despite=given["despite"])
     header, rows = compared(found)
     if given["report"]:
-        page = comparison_page(f"{before} and {after}", found, second.fingerprint)
-        given["report"].write_text(page, encoding="utf-8")
+        write_report(given["report"], comparison_report(f"{before} and {after}", found, first, second))
     if given["as_json"]:
         echo_json(msgspec.to_builtins(found))
     elif given["as_markdown"]:

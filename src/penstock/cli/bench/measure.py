@@ -10,14 +10,15 @@ from penstock.bench.client.session import Session, in_turn
 from penstock.bench.contract.contract import Contract, RunSet
 from penstock.bench.sample import Run
 from penstock.cli.bench import options
-from penstock.cli.bench.show import Screen
+from penstock.cli.bench.live import Screen
 from penstock.core.errors import ConfigError
 
 
 def measure(contract: Contract, urls: Sequence[str], given: dict[str, Any], *, runs: int, quiet: bool) -> list[RunSet]:
     """Runs a contract against servers in turn. Ctrl-C ends the run under way and keeps what it measured."""
     labels = options.pairs("--label", given["labels"])
-    with Screen(quiet=quiet) as screen:
+    workload = contract.workload
+    with Screen(quiet=quiet, stages=workload.stages, gap=workload.gap, runs=runs, servers=len(urls)) as screen:
         sessions = [
             Session(
                 contract, options.server(url, given["keys"]), processes=given["processes"],
@@ -28,7 +29,7 @@ def measure(contract: Contract, urls: Sequence[str], given: dict[str, Any], *, r
         ]  # fmt: skip
 
         def told(which: int, number: int, run: Run) -> None:
-            screen.title = f"run {number + 1}/{runs}: " if runs > 1 else ""
+            screen.finished += 1
 
         def stop() -> None:
             for session in sessions:
@@ -51,6 +52,12 @@ def require_new(path: Path) -> None:
         raise ConfigError(f"--out: {path} is there already; results are not overwritten")
     if not path.parent.is_dir():
         raise ConfigError(f"--out: there is no folder {path.parent}")
+
+
+def require_folder(path: Path) -> None:
+    """Before the work. Raises ConfigError."""
+    if not path.parent.is_dir():
+        raise ConfigError(f"--report: there is no folder {path.parent}; make it, or give a file elsewhere")
 
 
 def write_new(path: Path, data: bytes) -> None:

@@ -9,7 +9,7 @@ from penstock.bench.contract.baseline import packed
 from penstock.bench.contract.contract import Contract
 from penstock.bench.traffic.workload import Replay
 from penstock.cli.bench import options
-from penstock.cli.bench.measure import measure, require_new, write_new
+from penstock.cli.bench.measure import measure, require_folder, require_new, write_new
 from penstock.cli.bench.quick import quick_contract, slo_of, stages_of
 from penstock.cli.bench.show import all_valid, echo_json, show, summary, write_page
 from penstock.cli.options import json_option
@@ -88,7 +88,9 @@ OPEN_S = 30.0
     type=click.Path(path_type=Path),
     help="Keep the set of runs there (.json.gz); with --against OUT-a and OUT-b.",
 )
-@click.option("--report", type=click.Path(path_type=Path), help="Write an HTML page there.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Write a report there: HTML, or Markdown if it ends in .md."
+)
 @json_option
 @click.pass_context
 def command(ctx: click.Context, /, path: Path | None, as_json: bool, **given: Any) -> None:
@@ -101,6 +103,8 @@ def command(ctx: click.Context, /, path: Path | None, as_json: bool, **given: An
     places = _places(given["out"], len(urls))
     for place in places:
         require_new(place)
+    if given["report"]:
+        require_folder(given["report"])
     sets = measure(contract, urls, given, runs=given["runs"] or (contract.runs if path else 1), quiet=as_json)
     for place, runs in zip(places, sets, strict=False):
         write_new(place, packed(runs))

@@ -1,9 +1,7 @@
-"""What a person sees: how a run goes, and what came of it."""
+"""What a person sees of what came of a run."""
 
 import json
-import statistics
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,59 +9,23 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
-from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
-from penstock.bench.client.run import Progress
 from penstock.bench.contract.contract import Contract, RunSet
 from penstock.bench.measure.bound import bound
 from penstock.bench.measure.figures import Figures, figures
-from penstock.bench.report.page import run_page
+from penstock.bench.report.document import Document
+from penstock.bench.report.page import page
+from penstock.bench.report.single import run_report
 from penstock.bench.report.table import KINDS, rows_of
+from penstock.bench.report.text import markdown_of
 from penstock.bench.sample import Run
+from penstock.core.errors import ConfigError
 
-PLAIN_S = 5.0
-
-
-class Screen:
-    """Shows progress: one line that changes in a terminal, a line every few seconds elsewhere, nothing if `quiet`."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._console = Console(stderr=True)
-        self._live = Live(console=self._console, transient=True) if sys.stderr.isatty() and not quiet else None
-        self._last = 0.0
-        self._ttft: list[float] = []
-        self.title = ""
-
-    def __enter__(self) -> "Screen":
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def tell(self, progress: Progress) -> None:
-        self._ttft = (self._ttft + progress.ttft)[-200:]
-        now = time.monotonic()
-        if self._live is not None:
-            self._live.update(self._line(progress))
-        elif not self._quiet and now - self._last > PLAIN_S:
-            self._last = now
-            click.echo(self._line(progress), err=True)
-
-    def _line(self, progress: Progress) -> str:
-        stage = f"stage {progress.stage + 1}/{progress.stages} ({progress.label})" if progress.stage >= 0 else "warm-up"
-        rate = progress.done / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
-        tokens = progress.tokens / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
-        first = f", TTFT {statistics.median(self._ttft) * 1e3:.0f} ms lately" if self._ttft else ""
-        return (
-            f"{self.title}{stage}: {progress.done}/{progress.planned} answered, "
-            f"{progress.sent - progress.done} running, {progress.failed} failed, {rate:.3g} req/s, "
-            f"{tokens:.4g} tok/s{first}, lag {progress.lag_s * 1e3:.1f} ms"
-        )
+WIDE = 160
+"""Columns of a terminal that a row of all figures needs."""
+MARKDOWN = (".md", ".markdown")
 
 
 def stages_of(run: Run, contract: Contract) -> list[Figures]:
@@ -74,26 +36,11 @@ def stages_of(run: Run, contract: Contract) -> list[Figures]:
     ]
 
 
-def kinds_of(run: Run, contract: Contract) -> list[Figures]:
-    """Figures of every class in every stage, where there are several."""
-    names = sorted({sample.kind for sample in run.samples})
-    if len(names) < 2:
-        return []
-    return [
-        figures(stage, [sample for sample in run.samples if sample.stage == number], contract.slo, name)
-        for number, stage in enumerate(run.stages)
-        for name in names
-    ]
-
-
 def show(run: Run, contract: Contract) -> None:
     """A table, what bounds each stage, and whether the run is valid."""
     found = stages_of(run, contract)
-    table = Table(*KINDS, box=None, padding=(0, 1, 0, 0))
-    for each in found:
-        table.add_row(*rows_of(each))
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(table)
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    console.print(_table([rows_of(each) for each in found], upright=console.width >= WIDE))
     for each in found:
         limit = bound(run, each)
         click.echo(f"{each.stage}: bound by {limit.what} ({limit.why})")
@@ -101,6 +48,21 @@ def show(run: Run, contract: Contract) -> None:
         click.echo(note)
     if run.client.invalid:
         click.echo(f"NOT VALID: {run.client.invalid}")
+
+
+def _table(rows: Sequence[Sequence[str]], *, upright: bool) -> Table:
+    """A row per stage; where the terminal is too narrow for all columns a column per stage."""
+    if upright:
+        table = Table(*KINDS, box=None, padding=(0, 1, 0, 0))
+        for row in rows:
+            table.add_row(*row)
+        return table
+    table = Table(KINDS[0], box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_column(escape(row[0]), justify="right", overflow="fold")
+    for name, *cells in zip(KINDS[1:], *(row[1:] for row in rows), strict=True):
+        table.add_row(name, *cells)
+    return table
 
 
 def summary(runs: RunSet) -> dict[str, Any]:
@@ -127,10 +89,19 @@ def echo_json(document: object) -> None:
 
 
 def write_page(path: Path, runs: RunSet) -> None:
-    """The last valid run of a set, or the last one, as a page."""
-    chosen = next((run for run in reversed(runs.runs) if not run.client.invalid), runs.runs[-1])
-    page = run_page(chosen, stages_of(chosen, runs.contract), kinds_of(chosen, runs.contract))
-    path.write_text(page, encoding="utf-8")
+    """A set of runs as a report."""
+    write_report(path, run_report(runs))
+
+
+def write_report(path: Path, document: Document) -> None:
+    """Markdown where the file is called so (.md), else HTML. Raises ConfigError where it cannot be written."""
+    text = markdown_of(document) if path.suffix.lower() in MARKDOWN else page(document)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write the report {path}: {error.strerror}; give a file in a folder that is"
+        ) from error
 
 
 def all_valid(runs: Sequence[Run]) -> bool:

@@ -1,0 +1,1 @@
+"""Which plots there are, by kind: latency against throughput, distributions, time, change."""
