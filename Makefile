@@ -36,10 +36,10 @@ prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writ
 	@$(BIN)/python -m benchmarks.limits run
 
 prove-bench: $(VENV)/.dev ## Prove the load tester: truth and capacity; writes results/bench
-	@$(BIN)/python -m benchmarks.bench run
+	@$(BIN)/python -m benchmarks.bench run --only truth,capacity
 
-baseline: $(VENV)/.dev ## Add a baseline of lab L06's contract on the embedded engine to results/baselines
-	@$(BIN)/python -m benchmarks.bench.baseline
+baseline: $(VENV)/.dev ## Add baselines of lab L06's contract on llama.cpp and vLLM, run them 20 times again, compare
+	@$(BIN)/python -m benchmarks.bench run --only again
 
 bars: $(VENV)/.dev ## Print every bar that results/ holds
 	@$(BIN)/python -m benchmarks.bars

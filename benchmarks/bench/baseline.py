@@ -1,6 +1,6 @@
-"""python -m benchmarks.bench.baseline [--check]: L06's contract on the embedded llama.cpp.
+"""python -m benchmarks.bench.baseline [--engine vllm] [--check]: L06's contract on a real engine.
 
-Without options a baseline is added to results/baselines. With `--check` the contract is run and compared with the last.
+Without `--check` a baseline is added to results/baselines. With it the contract is run and compared with the last one.
 """
 
 from __future__ import annotations
@@ -12,34 +12,36 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.bench.again import CONTRACTS
+from benchmarks.bench.servers import KEY, Served, llamacpp, vllm
 from benchmarks.gateway.gateways import ROOT, NotStarted
-from benchmarks.limits.platform import up
-
-CONTRACT = ROOT / "benchmarks" / "contracts" / "l06-small.yaml"
-KEY = "sk-baseline-0123456789"
-SLOTS = 4
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench.baseline", description=__doc__)
+    parser.add_argument("--engine", choices=tuple(CONTRACTS), default="llamacpp")
     parser.add_argument("--check", action="store_true", help="run and compare with the last baseline")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="penstock-baseline-") as folder:
+    contract = CONTRACTS[asked.engine]
+    with tempfile.TemporaryDirectory(prefix="penstock-baseline-") as name:
+        folder = Path(name)
         try:
-            with up(Path(folder) / "platform", [KEY], SLOTS) as platform:
-                return _measure(platform.port, platform.admin, Path(folder), check=asked.check)
+            if asked.engine == "llamacpp":
+                with llamacpp(folder / "server") as served:
+                    return _measure(contract, served, folder, check=asked.check)
+            with vllm(folder / "server") as servers:
+                return _measure(contract, servers[0], folder, check=asked.check)
         except NotStarted as error:
             parser.error(str(error))
 
 
-def _measure(port: int, admin: int, folder: Path, *, check: bool) -> int:
-    server = ["--url", f"http://127.0.0.1:{port}", "--metrics", f"http://127.0.0.1:{admin}/metrics",
-              "--label", f"engine=llamacpp, {SLOTS} slots"]  # fmt: skip
+def _measure(contract: Path, served: Served, folder: Path, *, check: bool) -> int:
+    server = ("--url", served.url, *served.options)
     if not check:
-        return _bench("baseline", "-f", str(CONTRACT), *server)
+        return _bench("baseline", "-f", str(contract), *server)
     made = str(folder / "now.json.gz")
-    code = _bench("run", "-f", str(CONTRACT), *server, "--out", made)
-    return code or _bench("compare", CONTRACT.stem, made)
+    code = _bench("run", "-f", str(contract), *server, "--out", made)
+    return code or _bench("compare", contract.stem, made)
 
 
 def _bench(*arguments: str) -> int:

@@ -118,11 +118,11 @@ def running(fleet: Fleet, folder: Path, model: Path) -> Iterator[list[Engine]]:
                 engines.append(_vllm(number, log))
         patience = 60.0 if fleet.kind == "llamacpp" else 400.0
         for engine in engines:
-            _ready(engine, folder / f"{fleet.kind}{engine.name[1:]}.log", patience)
+            ready(engine, folder / f"{fleet.kind}{engine.name[1:]}.log", patience)
         yield engines
     finally:
         for engine in engines:
-            _stop(engine)
+            stop(engine)
 
 
 def last_words(log: Path) -> str:
@@ -171,7 +171,7 @@ def _vllm(number: int, log: Path) -> Engine:
     return Engine(f"e{number}", "vllm", port, process)
 
 
-def _ready(engine: Engine, log: Path, patience_s: float) -> None:
+def ready(engine: Engine, log: Path, patience_s: float) -> None:
     until = time.monotonic() + patience_s
     while time.monotonic() < until and engine.process.poll() is None:
         with contextlib.suppress(OSError):
@@ -181,7 +181,7 @@ def _ready(engine: Engine, log: Path, patience_s: float) -> None:
     raise NotStarted(f"{engine.kind} {engine.name} is not ready: {last_words(log)}")
 
 
-def _stop(engine: Engine) -> None:
+def stop(engine: Engine) -> None:
     """SIGTERM to its session, SIGKILL after 15 s."""
     for name in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):

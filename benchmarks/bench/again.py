@@ -1,0 +1,103 @@
+"""Whether a baseline stands: the same server measured again and again is the same, a slower one is worse.
+
+For llama.cpp and for vLLM a baseline of lab L06's contract is added to results/baselines; the contract is then run 20 times
+more and each time compared with it. Between those runs a vLLM that takes prompts in smaller steps is measured 10 times.
+All of it by the commands that a user has: `penstock bench baseline`, `run --out`, `compare --json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bars import Bar
+from benchmarks.bench.servers import KEY, SLOWER, Served, llamacpp, vllm
+from benchmarks.gateway.gateways import ROOT, NotStarted
+from benchmarks.limits.proof import Proof
+
+CONTRACTS = {name: ROOT / "benchmarks" / "contracts" / f"l06-{name}.yaml" for name in ("llamacpp", "vllm")}
+RERUNS, SLOWED = 20, 10
+RUNS = 5
+"""Of the contract in each set."""
+SAME_AT_LEAST, WORSE_AT_LEAST = 19, 9
+
+
+def prove(*, quick: bool = False) -> Proof:
+    """Raises NotStarted."""
+    bars: list[Bar] = []
+    figures: dict[str, Any] = {}
+    raw: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="penstock-again-") as name:
+        folder = Path(name)
+        kept = folder / "baselines" if quick else ROOT / "results" / "baselines"
+        with llamacpp(folder / "llamacpp") as served:
+            raw["llamacpp"] = _measured("llamacpp", [served], kept, folder, 2 if quick else RERUNS, 0)
+        with vllm(folder / "vllm", [SLOWER]) as servers:
+            raw["vllm"] = _measured("vllm", servers, kept, folder, 2 if quick else RERUNS, 1 if quick else SLOWED)
+    for engine, sets in raw.items():
+        figures[engine] = {kind: told(found) for kind, found in sets.items() if found}
+    bars += [verdicts(f"again_{engine}_same", sets["again"], "same", SAME_AT_LEAST) for engine, sets in raw.items()]
+    bars.append(verdicts("slowed_vllm_worse", raw["vllm"]["slowed"], "worse", WORSE_AT_LEAST))
+    return Proof(bars, figures, raw)
+
+
+def _measured(
+    engine: str, servers: Sequence[Served], kept: Path, folder: Path, reruns: int, slowed: int
+) -> dict[str, list[Any]]:
+    """Comparisons with a new baseline, as `compare --json` tells them. A slowed server's come between the others."""
+    contract = CONTRACTS[engine]
+    _bench("baseline", "-f", str(contract), "--folder", str(kept), *_of(servers[0]))
+    found: dict[str, list[Any]] = {"again": [], "slowed": []}
+    order = ["again"] * reruns
+    for number in range(slowed):
+        order.insert(1 + number * (reruns // slowed + 1), "slowed")
+    for number, kind in enumerate(order):
+        made = folder / f"{engine}-{number}.json.gz"
+        server = servers[1 if kind == "slowed" else 0]
+        _bench("run", "-f", str(contract), "--runs", str(RUNS), "--out", str(made), *_of(server))
+        said = _bench("compare", contract.stem, str(made), "--folder", str(kept), "--json", codes=(0, 1, 3, 4))
+        found[kind].append(json.loads(said))
+        print(f"{engine} {number + 1}/{len(order)}, {kind}: {found[kind][-1]['verdict']}", file=sys.stderr, flush=True)
+    return found
+
+
+def _of(served: Served) -> tuple[str, ...]:
+    return ("--url", served.url, *served.options)
+
+
+def _bench(*arguments: str, codes: Sequence[int] = (0,)) -> str:
+    """What a command of `penstock bench` printed. Raises NotStarted for an exit code that is not in `codes`."""
+    environment = os.environ | {"PENSTOCK_API_KEY": KEY, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "penstock", "bench", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode not in codes:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise NotStarted(f"penstock bench {arguments[0]} ended with {done.returncode}: {' '.join(last)[-300:]}")
+    return done.stdout
+
+
+def verdicts(name: str, found: Sequence[Mapping[str, Any]], wanted: str, least: int) -> Bar:
+    """How many comparisons came to the verdict that is true."""
+    counted = Counter(each["verdict"] for each in found)
+    others = ", ".join(f"{count} {verdict}" for verdict, count in counted.most_common() if verdict != wanted)
+    return Bar(name, counted[wanted], least, f"of {len(found)}", "higher", why=others)
+
+
+def told(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A table for people: the verdicts, and of each metric the changes that were seen."""
+    changes: dict[str, list[float]] = {}
+    for each in found:
+        for row in each["rows"]:
+            changes.setdefault(f"{row['stage']}: {row['metric']}", []).append(round(row["change"], 4))
+    return {
+        "verdicts": [each["verdict"] for each in found],
+        "changes": {name: {"least": min(of), "mean": round(sum(of) / len(of), 4), "most": max(of)}
+                    for name, of in changes.items()},
+    }  # fmt: skip
