@@ -1,7 +1,7 @@
 """Whether a baseline stands: the same server measured again and again is the same, a slower one is worse.
 
-For llama.cpp and for vLLM a baseline of lab L06's contract is added to results/baselines; the contract is then run 20 times
-more and each time compared with it. Between those runs a vLLM that takes prompts in smaller steps is measured 10 times.
+For llama.cpp and for vLLM a baseline of lab L06's contract is added to results/baselines; the contract is then run 20
+times more, and each time compared with it. Between those runs a vLLM that takes prompts in smaller steps has 10.
 All of it by the commands that a user has: `penstock bench baseline`, `run --out`, `compare --json`.
 """
 
@@ -55,9 +55,7 @@ def _measured(
     contract = CONTRACTS[engine]
     _bench("baseline", "-f", str(contract), "--folder", str(kept), *_of(servers[0]))
     found: dict[str, list[Any]] = {"again": [], "slowed": []}
-    order = ["again"] * reruns
-    for number in range(slowed):
-        order.insert(1 + number * (reruns // slowed + 1), "slowed")
+    order = interleaved(reruns, slowed)
     for number, kind in enumerate(order):
         made = folder / f"{engine}-{number}.json.gz"
         server = servers[1 if kind == "slowed" else 0]
@@ -66,6 +64,16 @@ def _measured(
         found[kind].append(json.loads(said))
         print(f"{engine} {number + 1}/{len(order)}, {kind}: {found[kind][-1]['verdict']}", file=sys.stderr, flush=True)
     return found
+
+
+def interleaved(reruns: int, slowed: int) -> list[str]:
+    """What is measured, in order: the slowed server's runs lie evenly between the others, so that both have the same
+    hours."""
+    step = reruns / slowed if slowed else 0.0
+    order = []
+    for number in range(reruns):
+        order += ["again"] + ["slowed"] * sum(int(step * each) == number for each in range(slowed))
+    return order
 
 
 def _of(served: Served) -> tuple[str, ...]:
