@@ -5,6 +5,7 @@ A block stands between `<!-- generated: NAME -->` and `<!-- end -->`. tests/test
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from penstock.telemetry.catalogue import PLATFORM, SHEETS, Kind, Metric
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARK = ROOT / "results" / "gateway" / "latest.json"
+AGAIN = ROOT / "results" / "bench" / "raw-again.json"
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "docs/critiques.md", "docs/load.md", "docs/metrics.md")
 
@@ -124,6 +126,26 @@ def contract(_: Mapping[str, Any] | None) -> str:
     return fields()
 
 
+def again(_: Mapping[str, Any] | None) -> str:
+    """Baselines run again: what the verdicts were, and how far the metrics moved."""
+    if not AGAIN.is_file():
+        return "No such run is recorded yet: `make baseline` makes one."
+    run: dict[str, Any] = json.loads(AGAIN.read_text(encoding="utf-8"))
+    rows = ["| Server | Sets | Verdicts | Metric | Change, least | mean | most |", "|---|--:|---|---|--:|--:|--:|"]
+    for engine, kinds in run["figures"].items():
+        for kind, found in kinds.items():
+            counted = Counter(found["verdicts"])
+            verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counted.most_common())
+            server = f"{engine}, slowed" if kind == "slowed" else engine
+            for number, (metric, change) in enumerate(found["changes"].items()):
+                head = f"{server} | {len(found['verdicts'])} | {verdicts}" if not number else " | | "
+                cells = " | ".join(f"{change[name]:+.1%}" for name in ("least", "mean", "most"))
+                rows.append(f"| {head} | {metric} | {cells} |")
+    machine = run["machine"]
+    where = f"Measured {run['when'][:10]} on {machine['cpu']}, {machine['cores']} cores."
+    return "\n".join([where, "", *rows])
+
+
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any] | None], str]] = {
     "benchmark": benchmark,
     "data-path": data_path,
@@ -131,6 +153,7 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any] | None], str]] = {
     "metrics": metrics,
     "bounds": bounds,
     "contract": contract,
+    "again": again,
 }
 
 
