@@ -45,13 +45,10 @@ def python(base: str, model: str, *, keys: bool) -> str:
     """A program for the `openai` package that streams an answer."""
     key = 'os.environ["PENSTOCK_API_KEY"]' if keys else '"none"'
     head = "import os\n\nfrom openai import OpenAI\n" if keys else "from openai import OpenAI\n"
-    messages = '[{"role": "user", "content": "Say hello."}]'
     return (
         f"{head}\n"
         f"client = OpenAI(base_url={json.dumps(base)}, api_key={key})\n"
-        f"stream = client.chat.completions.create(\n"
-        f"    model={json.dumps(model)}, messages={messages}, stream=True\n"
-        f")\n"
-        f"for chunk in stream:\n"
+        f'messages = [{{"role": "user", "content": "Say hello."}}]\n'
+        f"for chunk in client.chat.completions.create(model={json.dumps(model)}, messages=messages, stream=True):\n"
         f'    print(chunk.choices[0].delta.content or "" if chunk.choices else "", end="", flush=True)'
     )
