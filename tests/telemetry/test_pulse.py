@@ -103,4 +103,3 @@ def test_series_of_a_worker_end_with_it() -> None:
         dead.add(reader, gauges=False)
     assert ("loop", ("7",)) in living.rows
     assert not any(sheet == "loop" for sheet, _ in dead.rows)
-
