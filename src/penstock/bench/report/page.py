@@ -48,7 +48,7 @@ def run_page(run: Run, stages: Sequence[Figures], kinds: Sequence[Figures] = ())
     parts.append(_table("Figures", KINDS, [rows_of(each) for each in stages]))
     if kinds:
         parts.append(_table("By class", KINDS, [rows_of(each) for each in kinds]))
-    found = [(stage.stage, bound(run, stage)) for stage in stages]
+    found = [(stage.stage, bound(run, number, stage)) for number, stage in enumerate(stages)]
     parts.append(
         _table("What bounds it", ("stage", "what", "why"), [(name, each.what, each.why) for name, each in found])
     )

@@ -94,8 +94,8 @@ def show(run: Run, contract: Contract) -> None:
         table.add_row(*rows_of(each))
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
-    for each in found:
-        limit = bound(run, each)
+    for number, each in enumerate(found):
+        limit = bound(run, number, each)
         click.echo(f"{each.stage}: bound by {limit.what} ({limit.why})")
     for note in run.notes:
         click.echo(note)
@@ -126,9 +126,14 @@ def echo_json(document: object) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
+def chosen_run(runs: RunSet) -> Run:
+    """The one that stands for a set: the last valid one, or the last."""
+    return next((run for run in reversed(runs.runs) if not run.client.invalid), runs.runs[-1])
+
+
 def write_page(path: Path, runs: RunSet) -> None:
-    """The last valid run of a set, or the last one, as a page."""
-    chosen = next((run for run in reversed(runs.runs) if not run.client.invalid), runs.runs[-1])
+    """The run that stands for a set, as a page."""
+    chosen = chosen_run(runs)
     page = run_page(chosen, stages_of(chosen, runs.contract), kinds_of(chosen, runs.contract))
     path.write_text(page, encoding="utf-8")
 
