@@ -10,7 +10,7 @@ def objects(most: int) -> dict[str, object]:
     """Live objects that the collector tracks, the `most` frequent types first.
 
     The collector knows neither strings, bytes and numbers nor what was there before the worker took requests (`frozen`
-    of them): what is counted here is what came since. One pass over all of it, about 60 ns an object, in which the
+    of them): what is counted here is what came since. One pass over all of it, about 0.1 µs an object, in which the
     worker does nothing else.
     """
     began = perf_counter()

@@ -10,6 +10,8 @@ from penstock.cli.profile.stacks import Stack, samples
 
 WIDTH, ROW, GLYPH = 1200, 17, 6.6
 """Pixels: of the picture, of a frame's height, of a letter's width."""
+DEEPEST = 300
+"""Frames of a stack that are drawn."""
 LEAST = 0.4
 """Pixels; narrower boxes are left out."""
 STYLE = (
@@ -39,10 +41,11 @@ def flame(stacks: Sequence[Stack], title: str) -> str:
 
 
 def tree(stacks: Sequence[Stack]) -> Box:
+    """Callers that call alike as one; frames deeper than DEEPEST are left out."""
     root = Box("all", samples(stacks), {})
     for frames, count in stacks:
         box = root
-        for frame in frames:
+        for frame in frames[:DEEPEST]:
             box = box.inner.setdefault(frame, Box(frame, 0, {}))
             box.count += count
     return root

@@ -33,11 +33,11 @@ def executable() -> str:
     return found
 
 
-def start(program: str, pid: int, seconds: int, rate: int, native: bool, out: Path) -> "subprocess.Popen[str]":
+def start(program: str, pid: int, seconds: int, rate: int, out: Path) -> "subprocess.Popen[str]":
     """Begins to sample; `out` is there when it ends."""
     command = [
         program, "record", "--pid", str(pid), "--duration", str(seconds), "--rate", str(rate), "--format", "raw",
-        "--function", "--output", str(out), *(["--native"] if native else []),
+        "--function", "--output", str(out),
     ]  # fmt: skip
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -62,10 +62,12 @@ def failure(said: str, pid: int, scope: str) -> PenstockError:
     """What py-spy's stderr means. `scope`: kernel.yama.ptrace_scope, empty where there is none."""
     low = said.lower()
     if "permission denied" in low or "not permitted" in low:
-        yama = f" or allow it with sysctl kernel.yama.ptrace_scope=0 (it is {scope})" if scope not in ("", "0") else ""
+        yama = (
+            f", or set kernel.yama.ptrace_scope, which is {scope}, to 0 with sysctl" if scope not in ("", "0") else ""
+        )
         return Denied(
-            f"{pid}: this user may not read its memory: run it with sudo,{yama or ' or as the user of the process'}; a "
-            "container needs the capability SYS_PTRACE (docker run --cap-add SYS_PTRACE); --no-stacks does without"
+            f"{pid}: this user may not read its memory; run it as root{yama}, and in a container with the capability "
+            "SYS_PTRACE; --no-stacks does without"
         )
     if "failed to find python version" in low:
         return Unreadable(f"{pid}: it is no Python process, so it has no Python stacks; --no-stacks shows the rest")
