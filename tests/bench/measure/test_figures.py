@@ -153,6 +153,26 @@ def test_a_stage_is_judged_by_its_own_requests_and_readings() -> None:
     assert first.candidates[2].numbers["share_of_ttft"] is None
 
 
+def test_the_depth_of_a_queue_tells_how_long_requests_waited_in_it() -> None:
+    """Little's law: 60 requests a minute leave a queue of 6, so each waited for 6 s."""
+    made = run(1)
+    made.stages = [Stage("s", 0.0, 60.0, 0, 1.0)]
+    made.samples = [sample(number, due=float(number), ttft=8.0) for number in range(60)]
+    times = [0.5 * number + more for number in range(120) for more in (0.0, 0.01)]
+    made.series = [
+        Series(
+            "queue",
+            "gateway",
+            "requests",
+            times,
+            [2.0, 4.0] * 120,
+        )
+    ]
+    queue = explain(made, 0, figures(made.stages[0], made.samples, Slo())).candidates[2]
+    assert queue.numbers == {"queue_s": pytest.approx(6.0), "share_of_ttft": pytest.approx(0.75)}
+    assert queue.applies
+
+
 @given(st.lists(st.builds(sample, ttft=st.floats(0.001, 5), gap=st.floats(0.0001, 1), queue_s=st.floats(0, 5))))
 def test_the_first_candidate_that_applies_bounds_and_every_bound_has_advice(own: list[Sample]) -> None:
     made = run(1)

@@ -1,6 +1,7 @@
 """What bounds a run: where more would have to be given for it to go faster."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -13,6 +14,8 @@ FULL = 0.9
 """KV utilisation from which engines wait for it or preempt."""
 MUCH = 0.3
 """Part of the time to first token that a queue must take to be what bounds."""
+APART_S = 0.1
+"""Values of one series this far apart are of two readings."""
 HALF = 0.5
 """Part of a request that prefill must take to be what bounds."""
 
@@ -103,21 +106,39 @@ def _kv(run: Run, at: Stage, stage: Figures, own: Sequence[Sample]) -> Candidate
 
 def _gateway_queue(run: Run, at: Stage, stage: Figures, own: Sequence[Sample]) -> Candidate:
     first = stage.spreads.get("ttft")
+    queued = _queued(run, at, own)
+    share = min(1.0, queued / first.mean) if queued is not None and first and first.mean else None
+    why = "no server told of one"
+    if queued is not None and share is not None:
+        why = f"{share:.0%} of the time to first token was spent waiting in the gateway, {queued:.3g} s of it"
+    numbers = {"queue_s": queued, "share_of_ttft": share}
+    return Candidate("gateway queue", (share or 0.0) >= MUCH, why, f"it is {MUCH:.0%} or more", numbers)
+
+
+def _queued(run: Run, at: Stage, own: Sequence[Sample]) -> float | None:
+    """Mean seconds in the gateway's queue: as the answers say, else how many waited over how many left it per second
+    (Little's law). None where nobody told.
+    """
     begun = [sample for sample in own if ttft(sample) is not None]
-    queued = sum(sample.queue_s for sample in begun) / len(begun) if begun else 0.0
-    share = queued / first.mean if first and first.mean else None
-    told = any(sample.queue_s or sample.engine for sample in own)
-    if share is None:
-        why = "no answer began"
-    elif not told:
-        why = "no server told of one"
-    else:
-        why = f"{share:.0%} of the time to first token was spent waiting in the gateway ({queued * 1e3:.1f} ms)"
-    numbers = {"queue_s": queued if told else None, "share_of_ttft": share if told else None}
-    return Candidate(
-        "gateway queue", share is not None and share >= MUCH, why, f"it is {MUCH:.0%} or more",
-        numbers,
-    )  # fmt: skip
+    if any(sample.queue_s for sample in begun):
+        return sum(sample.queue_s for sample in begun) / len(begun)
+    depth = _depth(run, at)
+    return depth * (at.end - at.begin) / len(begun) if depth is not None and begun else None
+
+
+def _depth(run: Run, at: Stage) -> float | None:
+    """Requests in the gateway's queues on average: its models' and pools' queues, read at about the same time, add
+    up."""
+    within = [
+        (moment, value)
+        for series in run.series
+        if series.name == "queue"
+        for moment, value in zip(series.at, series.values, strict=False)
+        if at.begin <= moment <= at.end
+    ]
+    moments = sorted(moment for moment, _ in within)
+    readings = sum(later - earlier > APART_S for earlier, later in pairwise(moments)) + 1
+    return sum(value for _, value in within) / readings if within else None
 
 
 def _engine_queue(run: Run, at: Stage, stage: Figures, own: Sequence[Sample]) -> Candidate:
