@@ -24,8 +24,8 @@ from tests.telemetry.test_series import file
 
 STAT = (
     "20675 ({name}) S 20674 20674 15990 0 -1 4194304 22262 34178 8 37 {user} {system} 143 53 20 0 {threads} 0 "
-    "{started} 176271360 13679 18446744073709551615 4194304 7024181 140727 0 0 0 0 16781312 134235650 0 0 0 17 0 0 0 0 0 0 "
-    "9395 10054 44945 140727 140727 140727 140727 0\n"
+    "{started} 176271360 13679 18446744073709551615 4194304 7024181 140727 0 0 0 0 16781312 134235650 0 0 0 17 0 0 "
+    "0 0 0 0 9395 10054 44945 140727 140727 140727 140727 0\n"
 )
 STATUS = """Name:\tpython
 State:\tS (sleeping)
@@ -269,6 +269,7 @@ def test_without_arguments_one_line_names_the_candidates(run: Run) -> None:
         (("1", "--gateway"), "give one of them"),
         (("1", "--for", "soon"), "10s or 2m"),
         (("1", "--for", "0s"), "10s or 2m"),
+        (("1", "--no-stacks", "--memory"), "only workers"),
         (("1", "--no-stacks", "--flame", "x.svg"), "--no-stacks"),
         (("1", "--speedscope", "nowhere/x.json"), "no folder"),
     ],
@@ -306,7 +307,7 @@ def test_lag_and_collections_are_those_between_two_scrapes() -> None:
     assert found.collections[1].seconds == pytest.approx(0.1)
     (fresh,) = runtime.runtime("", after)
     assert fresh.looks == 150, "a worker that came in between has done all of it since"
-    assert runtime.runtime(before, "") == []
+    assert runtime.runtime(before, "") == runtime.runtime(before, "<html>nobody's metrics") == []
 
 
 # -- a real process ---------------------------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ def command(config: Path | None, as_json: bool, **given: Any) -> None:
     seconds = _checked(given)
     settings = read_config(config).config
     processes = _chosen(given, settings)
+    if given["memory"] and not any(each.role == "worker" for each in processes):
+        raise ConfigError("--memory: only workers tell their objects; take --gateway, or the PID of a worker")
     how = How(seconds, given["rate"], "" if given["no_stacks"] else pyspy.executable(), given["top"])
 
     def objects() -> list[Any]:
@@ -112,10 +114,11 @@ def _chosen(given: dict[str, Any], config: Config) -> list[Process]:
 def _told(config: Config) -> Told:
     """What the config's platform says of itself; nothing when none answers."""
     text = admin.metrics(config, TELL_S)
-    if not text:
+    found = workers(text)
+    if not found:  # something else listens there
         return Told()
     rows = admin.ask(config, "GET", "/admin/engines", timeout_s=TELL_S)["engines"]
-    return Told(workers(text), tuple((row["name"], row["kind"], row.get("pid") or 0) for row in rows))
+    return Told(found, tuple((row["name"], row["kind"], row.get("pid") or 0) for row in rows))
 
 
 def _write(option: str, path: Path, text: str) -> None:

@@ -77,13 +77,19 @@ def measure(
         stack for pid, own in found.items() for stack in (under(_name(processes, pid), own) if several else own)
     ]
     pids = {each.pid for each in processes}
+    rows = None
+    if objects is not None:
+        try:
+            rows = [row for row in objects() if row["worker"] in pids]
+        except PenstockError as error:  # the rest has been measured and is worth showing
+            notes.append(str(error))
     profile = Profile(
         how.seconds,
         how.rate,
         profiles,
         hottest([stack for own in found.values() for stack in own], how.functions),
         [each for each in runtime(text, text_after) if each.worker in pids],
-        None if objects is None else [row for row in objects() if row["worker"] in pids],
+        rows,
         notes,
     )
     return profile, all_stacks

@@ -69,8 +69,13 @@ def _quantile(buckets: list[tuple[float, float]], count: int, q: float) -> float
 
 
 def _numbers(text: str) -> Numbers:
+    """Empty for a text that is nobody's metrics."""
     found: Numbers = defaultdict(float)
-    for family in text_string_to_metric_families(text):
+    try:
+        families = list(text_string_to_metric_families(text))
+    except ValueError:
+        return {}
+    for family in families:
         if family.name in (LAG, MOST_LAG, PAUSE):
             for sample in family.samples:
                 labels = sample.labels

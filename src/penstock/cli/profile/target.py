@@ -57,9 +57,7 @@ def everything(root: Path = ROOT) -> list[Process]:
             stat = stat_of((place / "stat").read_text())
         except OSError:
             continue
-        found.append(
-            Process(int(place.name), stat.ppid, *classify(arguments), command=" ".join(arguments) or stat.name)
-        )
+        found.append(Process(int(place.name), stat.ppid, *classify(arguments), command=_shown(arguments) or stat.name))
     return sorted(found, key=lambda each: each.pid)
 
 
@@ -120,3 +118,8 @@ def candidates(processes: Iterable[Process], told: Told) -> str:
         f"{each.role} {names.get(each.pid, each.kind)}".strip() + f" {each.pid}" for each in processes if each.role
     ]
     return f"say which: PID, --gateway or --engine NAME; running: {', '.join(parts) or 'no Penstock'}"
+
+
+def _shown(arguments: Sequence[str]) -> str:
+    """A command line without the folders of its program."""
+    return " ".join([PurePath(arguments[0]).name, *arguments[1:]])

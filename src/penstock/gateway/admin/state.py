@@ -118,7 +118,7 @@ class AdminState(Protocol):
         """One row per worker: engine -> weight, breaker, and why it is out if it is."""
 
     async def memory(self, types: int) -> Sequence[Row]:
-        """One row per worker: worker (process id), objects, frozen, took_s, types (the most frequent ones, with
+        """One row per worker: worker (process id), objects, took_s, types (the most frequent ones, with
         their count). Each worker stands still while it counts.
         """
 
