@@ -50,7 +50,7 @@ test-real: $(VENV)/.dev ## Tests against a real vLLM and a real Prometheus (inst
 lock: $(VENV)/.dev ## Resolve requirements.lock and requirements-dev.lock anew
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/pip install -q --disable-pip-version-check uv
 	@$(LOCK) --extra llamacpp --group build -o requirements.lock pyproject.toml
-	@$(LOCK) --extra llamacpp --extra nats --extra oidc --extra picker --extra postgres --extra redis --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	@$(LOCK) --extra llamacpp --extra nats --extra oidc --extra picker --extra postgres --extra profile --extra redis --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
 docs: $(VENV)/.dev ## Regenerate the generated parts of docs/
 	@$(BIN)/python -m penstock.cli.reference

@@ -113,7 +113,12 @@ def exported(metric: Metric) -> str:
 
 def bounds(_: Mapping[str, Any] | None) -> str:
     """The bucket families."""
-    families = (("LATENCY", buckets.LATENCY), ("FIRST_TOKEN", buckets.FIRST_TOKEN), ("TOKEN", buckets.TOKEN))
+    families = (
+        ("LATENCY", buckets.LATENCY),
+        ("FIRST_TOKEN", buckets.FIRST_TOKEN),
+        ("TOKEN", buckets.TOKEN),
+        ("PAUSE", buckets.PAUSE),
+    )
     lines = ["| Family | Used by | Upper bounds, seconds |", "|---|---|---|"]
     for name, family in families:
         users = ", ".join(f"`{m.name}`" for sheet in SHEETS for m in sheet.metrics if m.bounds == family)

@@ -10,9 +10,11 @@ import msgspec
 import pytest
 import yaml
 
-from penstock.bench.contract.baseline import unpacked
+from penstock.bench.contract.baseline import packed, unpacked
 from penstock.bench.contract.contract import Contract
 from penstock.bench.measure import health
+from penstock.bench.measure.bound import ADVICE
+from tests.bench import samples
 from tests.bench.client import server as s
 from tests.bench.conftest import Thread
 from tests.bench.traffic.traces.published import AUDITED
@@ -349,3 +351,19 @@ def test_tenants_of_the_audit_log_send_with_their_keys(
     assert done.code == 0, done.err
     keys = [re.findall(rb"authorization: Bearer ([a-z-]+)", each.head)[0] for each in sent(backend)]
     assert keys[-2:] == [b"sk-a", b"sk-default"]
+
+
+def test_explain_names_what_bounds_each_stage_and_what_does_not(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "set.json.gz"
+    path.write_bytes(packed(samples.runs(1, 3)))
+    done = run("bench", "explain", str(path))
+    assert done.code == 0, done.err
+    assert "4 at once: bound by prefill in 3 of 3 runs" in done.out
+    assert re.search(r"bounds +prefill +5\d% of a request passed before its first token", done.out)
+    assert re.search(r"unknown +KV cache +no engine told", done.out)
+    assert re.search(r"no +client +its busiest process used \d+% of a core", done.out)
+    assert f"advice: {ADVICE['prefill']}" in done.out
+    told = json.loads(run("bench", "explain", str(path), "--json").out)
+    assert [each["stages"][0]["bound"]["what"] for each in told["runs"]] == ["prefill"] * 3
+    assert len(told["runs"][0]["stages"][0]["candidates"]) == 6
+    assert "neither a file nor a baseline" in run("bench", "explain", "nothing-there").refusal

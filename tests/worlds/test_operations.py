@@ -385,3 +385,22 @@ async def test_the_access_log_tells_no_secret_and_no_content(tmp_path: Path) -> 
         said = json.dumps(record) + platform.log
         assert not any(content in said for content in ("my prompt", "hello"))
         assert not any(key in said + platform.banner for key in KEYS)
+
+
+async def test_each_worker_tells_of_its_loop_its_collector_and_its_objects(tmp_path: Path) -> None:
+    async with Upstream() as upstream, up(tmp_path, {"workers": 2, "engines": [engine(upstream)]}) as platform:
+        pids = [str(pid) for pid in platform.workers()]
+        async with asyncio.timeout(10):
+            for pid in pids:
+                while await platform.metric("penstock_loop_lag_seconds_count", worker=pid) < 5:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.05)
+        assert await platform.metric("penstock_loop_lag_max_seconds", worker=pids[0]) < 5
+        told = (await platform.ask_admin("/admin/memory?limit=5")).json()["workers"]
+        assert sorted(str(row["worker"]) for row in told) == sorted(pids)
+        for row in told:
+            assert len(row["types"]) == 5
+            assert row["objects"] >= sum(kind["count"] for kind in row["types"]) > 0
+        os.kill(int(pids[0]), signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while f'worker="{pids[0]}"' in (await platform.ask_admin("/metrics")).text:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)

@@ -26,6 +26,7 @@ COMMANDS = {
     "audit": ("penstock.cli.audit", "Check, show and export the audit log."),
     "queue": ("penstock.cli.queue", "Accept requests into a broker, and run them when there is room."),
     "bench": ("penstock.cli.bench", "Send a known load, measure what comes of it, and judge whether it has changed."),
+    "profile": ("penstock.cli.profile.command", "Say where CPU time and memory of a running process go."),
     "explain": ("penstock.cli.explain", "Show every config value and where it came from."),
     "doctor": ("penstock.cli.doctor", "Check this machine and the config; each finding names its fix."),
     "completion": ("penstock.cli.completion", "Print the completion script of a shell."),

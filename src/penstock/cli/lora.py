@@ -6,9 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 import click
-import httpx
 
-from penstock.cli.checks import admin_url
+from penstock.cli.admin import ask
 from penstock.cli.options import config_option, json_option, read_config
 from penstock.config.schema import Config
 from penstock.core.errors import PenstockError
@@ -67,17 +66,4 @@ def unload_adapter(engine: str, name: str, config: Path | None) -> None:
 
 
 def _ask(config: Config, method: str, path: str, body: object = None) -> Any:
-    """A question to the admin listener. Raises PenstockError with its own words."""
-    headers = {"authorization": f"Bearer {config.admin.token}"} if config.admin.token else {}
-    try:
-        answer = httpx.request(method, admin_url(config) + path, json=body, headers=headers, timeout=TIMEOUT_S)
-    except httpx.HTTPError as error:
-        raise PenstockError(f"no platform answers on {admin_url(config)}: {error}; start one: penstock up") from None
-    try:
-        said = answer.json()
-    except ValueError:
-        said = {}
-    if answer.status_code != 200:
-        reason = said.get("error", {}).get("message") if isinstance(said, dict) else None
-        raise PenstockError(reason or f"{method} {path} was answered {answer.status_code}")
-    return said
+    return ask(config, method, path, body, TIMEOUT_S)

@@ -43,7 +43,8 @@ class Loads(msgspec.Struct, tag=True):
 
 class Ask(msgspec.Struct, tag=True):
     """A question: `live` (requests under way), `recent` (finished ones, at most `limit`), `why` (how the request
-    `about` was routed) or `health` (of the engines, as this worker sees it)."""
+    `about` was routed), `health` (of the engines, as this worker sees it), `shares` (of tenants) or `memory` (live
+    objects, the `limit` most frequent types)."""
 
     id: int
     what: str

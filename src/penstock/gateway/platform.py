@@ -133,6 +133,9 @@ class Platform:
     async def health(self) -> Sequence[Row]:
         return [row for hand in list(self.hands) if hand.up for row in await hand.ask("health")]
 
+    async def memory(self, types: int) -> Sequence[Row]:
+        return [row for hand in list(self.hands) if hand.up for row in await hand.ask("memory", types)]
+
     async def adapters(self, engine: str) -> Sequence[Row]:
         async with self._adapters_of(engine) as adapters:
             return [msgspec.to_builtins(adapter) for adapter in (await adapters.list()).values()]

@@ -41,6 +41,7 @@ from penstock.gateway.control import (
     ToWorker,
     Up,
 )
+from penstock.gateway.objects import objects
 from penstock.gateway.why import why
 from penstock.policy.identity.directory import Directory
 from penstock.policy.limit.messages import Grants
@@ -51,6 +52,7 @@ from penstock.state.ledger.journal import Journal, journal_folder
 from penstock.telemetry.accesslog import open_log
 from penstock.telemetry.catalogue import SHEETS
 from penstock.telemetry.meter import Meter
+from penstock.telemetry.pulse import Pulse
 from penstock.telemetry.series import SeriesWriter
 
 log = logging.getLogger("penstock.worker")
@@ -81,6 +83,8 @@ def answer_to(ask: Ask, app: App) -> list[Any]:
             return why(app, ask.about)
         case "health":
             return [app.fleet.health.explain(monotonic())]
+        case "memory":
+            return [objects(ask.limit)]
         case "shares":
             return [msgspec.to_builtins(share) for share in app.waiting.shares(monotonic())]
     return []
@@ -109,13 +113,14 @@ class Worker:
     def __init__(self, channel: "Channel[ToWorker]", listener: socket.socket, series: SeriesWriter) -> None:
         self._channel = channel
         self._listener = listener
-        self._series = series
         self._stopping = asyncio.Event()
         self._tasks = Tasks()
         self._app: App | None = None
         self._server: asyncio.Server | None = None
         self._directory: Directory | None = None
         self._tokens: Tokens | None = None
+        self._meter = Meter(series)
+        self._pulse = Pulse(self._meter, str(os.getpid()), monotonic)
 
     async def run(self) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
@@ -123,6 +128,7 @@ class Worker:
         await self._stopping.wait()
         if self._app is not None:
             await self._drain(self._app)
+        self._pulse.stop()
         await self._tasks.cancel()
         self._channel.close()
 
@@ -175,7 +181,7 @@ class Worker:
             self._tokens.take(message.provider)
         app = App(
             config,
-            Meter(self._series),
+            self._meter,
             open_log(config.log.access),
             Callers(config.auth.keys, self._directory, self._tokens),
             self._channel.send,
@@ -193,6 +199,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
+        self._pulse.start(loop)
         self._channel.send(Up())
 
     async def _sweep(self, app: App) -> None:

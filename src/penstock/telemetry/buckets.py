@@ -21,3 +21,6 @@ TOKEN = (
     0.75, 1.0, 2.0, 5.0, 10.0, 30.0,
 )  # fmt: skip
 """Between tokens: inter-token latency and time per output token."""
+
+PAUSE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""While a process does nothing for anybody: loop lag and garbage collection."""

@@ -154,7 +154,25 @@ TENANTS = Sheet(
 )
 """Of requests to engines that have a bound: only there tenants can be in each other's way."""
 
-SHEETS = (REQUESTS, TRAFFIC, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS, LEDGER, LIMITS, TENANTS)
+WORKER = "worker"
+"""Label of what is told of each worker: its process id. Such series end with their worker."""
+
+LOOP = Sheet(
+    "loop",
+    (WORKER,),
+    (
+        _histogram("penstock_loop_lag_seconds", buckets.PAUSE, "How late the event loop was, asked ten times a second"),
+        _gauge("penstock_loop_lag_max_seconds", "The latest it was within the last ten to twenty seconds"),
+    ),
+)
+
+COLLECTOR = Sheet(
+    "collector",
+    (WORKER, "generation"),
+    (_histogram("penstock_gc_pause_seconds", buckets.PAUSE, "Runs of Python's garbage collector, and how long"),),
+)
+
+SHEETS = (REQUESTS, TRAFFIC, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS, LEDGER, LIMITS, TENANTS, LOOP, COLLECTOR)
 """What workers write. Rows of all workers are added up."""
 
 SIGNALS = Sheet(

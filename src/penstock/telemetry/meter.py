@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from penstock.core.record import Outcome, Record, TokenSource
 from penstock.telemetry import buckets
 from penstock.telemetry.catalogue import (
+    COLLECTOR,
     ENGINE_LOAD,
     LEDGER,
     LIMITS,
+    LOOP,
     PROCESS,
     QUEUE,
     REFUSALS,
@@ -42,6 +44,10 @@ BYTES_OUT = TRAFFIC.offset("penstock_response_bytes")
 EVENTS = TRAFFIC.offset("penstock_stream_events")
 ATTEMPTS = TRAFFIC.offset("penstock_attempts")
 RETRIES = TRAFFIC.offset("penstock_retries")
+
+LAG = LOOP.offset("penstock_loop_lag_seconds")
+MOST_LAG = LOOP.offset("penstock_loop_lag_max_seconds")
+PAUSE = COLLECTOR.offset("penstock_gc_pause_seconds")
 
 TENANT_QUEUE = TENANTS.offset("penstock_tenant_queue_seconds")
 TENANT_SERVICE = TENANTS.offset("penstock_tenant_service")
@@ -115,6 +121,20 @@ class Meter:
         numbers[TENANT_SERVICE] += service
         numbers[TENANT_BACKLOG] += backlog_s
         self.mark(row)
+
+    def add_lag(self, worker: str, lag_s: float, most_s: float) -> None:
+        """Counts how late the event loop was once. `most_s`: the latest it has been lately."""
+        row = self._writer.row(LOOP, (worker,))
+        observe(row.numbers, LAG, buckets.PAUSE, lag_s)
+        row.numbers[MOST_LAG] = most_s
+        self.mark(row)
+
+    def add_pauses(self, worker: str, pauses: Iterable[tuple[int, float]]) -> None:
+        """Counts runs of the collector: (generation, seconds)."""
+        for generation, pause_s in pauses:
+            row = self._writer.row(COLLECTOR, (worker, str(generation)))
+            observe(row.numbers, PAUSE, buckets.PAUSE, pause_s)
+            self.mark(row)
 
     def traffic(self, route: str, model: str, engine: str) -> Row:
         key = (route, model, engine)

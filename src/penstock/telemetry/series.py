@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from penstock.telemetry.catalogue import Sheet
+from penstock.telemetry.catalogue import WORKER, Sheet
 
 CAPACITY = 32 * 1024 * 1024
 """Bytes of address space; the file is sparse, so only used pages take memory."""
@@ -147,8 +147,12 @@ class Totals:
         self.rows: dict[tuple[str, tuple[str, ...]], list[float]] = {}
 
     def add(self, reader: SeriesReader, *, gauges: bool) -> None:
-        """Adds a worker's rows. A worker that is gone keeps its counters but holds nothing: `gauges` is False."""
+        """Adds a worker's rows. A worker that is gone keeps its counters but holds nothing: `gauges` is False. What
+        is told of this worker alone goes with it, else workers that die would leave ever more series behind.
+        """
         for sheet, labels, row in reader.rows():
+            if WORKER in sheet.labels and not gauges:
+                continue
             numbers = self.rows.setdefault((sheet.name, labels), [0.0] * sheet.slots)
             at = 0
             for metric in sheet.metrics:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.bench.measure import moments
-from penstock.bench.measure.bound import bound
+from penstock.bench.measure.bound import ADVICE, bound, explain
 from penstock.bench.measure.figures import Slo, figures
 from penstock.bench.measure.health import health
 from penstock.bench.measure.quantile import interval, quantile
@@ -107,17 +107,81 @@ def test_a_client_that_lags_makes_a_run_invalid() -> None:
 def test_what_bounds_a_run() -> None:
     made = run(1)
     found = figures(made.stages[0], made.samples, Slo())
-    assert bound(made, found).what == "prefill"
+    assert bound(made, 0, found).what == "prefill"
     made.series[0].name = "kv_utilisation"
     made.series[0].values = [0.95, 0.97, 0.99]
-    assert bound(made, found).what == "KV cache"
+    assert bound(made, 0, found).what == "KV cache"
     made.series[0].values = [0.2, 0.2, 0.2]
     for each in made.samples:
         each.queue_s = 0.09
-    assert bound(made, found).what == "gateway queue"
+    assert bound(made, 0, found).what == "gateway queue"
     slow = [sample(number, ttft=0.01, gap=0.1) for number in range(10)]
     made.samples = slow
-    assert bound(made, figures(made.stages[0], slow, Slo())).what == "decode"
+    assert bound(made, 0, figures(made.stages[0], slow, Slo())).what == "decode"
+
+
+def test_what_is_ruled_out_stands_beside_what_bounds() -> None:
+    made = run(1)
+    told = explain(made, 0, figures(made.stages[0], made.samples, Slo()))
+    assert [each.what for each in told.candidates] == [
+        "client", "KV cache", "gateway queue", "engine queue", "prefill", "decode",
+    ]  # fmt: skip
+    client, kv, queue, waiting, prefill, decode = (each.numbers for each in told.candidates)
+    assert client["core_share"] == made.client.busiest
+    assert kv == {"utilisation": None}, "no engine told, which is not 0"
+    assert queue == {"queue_s": None, "share_of_ttft": None}
+    assert waiting == {"waiting": None, "running": 3.0}
+    assert (prefill["share"] or 0) + (decode["share"] or 0) == pytest.approx(1)
+    assert told.advice == ADVICE["prefill"]
+
+
+def test_a_stage_is_judged_by_its_own_requests_and_readings() -> None:
+    made = run(1)
+    made.stages = [Stage("a", 0.0, 10.0, 4), Stage("b", 10.0, 20.0, 4)]
+    late = [sample(number, due=10.0 + number, queue_s=0.09, engine="e") for number in range(10)]
+    for each in late:
+        each.stage = 1
+    made.samples += late
+    made.series = [Series("kv_utilisation", "e", "share", [5.0, 15.0], [0.2, 0.95])]
+    first, second = (
+        explain(made, number, figures(stage, [each for each in made.samples if each.stage == number], Slo()))
+        for number, stage in enumerate(made.stages)
+    )
+    assert (first.bound.what, second.bound.what) == ("prefill", "KV cache")
+    assert second.candidates[1].numbers == {"utilisation": 0.95}
+    assert second.candidates[2].applies, "it is told of, though another one comes first"
+    assert first.candidates[2].numbers["share_of_ttft"] is None
+
+
+def test_the_depth_of_a_queue_tells_how_long_requests_waited_in_it() -> None:
+    """Little's law: 60 requests a minute leave a queue of 6, so each waited for 6 s."""
+    made = run(1)
+    made.stages = [Stage("s", 0.0, 60.0, 0, 1.0)]
+    made.samples = [sample(number, due=float(number), ttft=8.0) for number in range(60)]
+    times = [0.5 * number + more for number in range(120) for more in (0.0, 0.01)]
+    made.series = [
+        Series(
+            "queue",
+            "gateway",
+            "requests",
+            times,
+            [2.0, 4.0] * 120,
+        )
+    ]
+    queue = explain(made, 0, figures(made.stages[0], made.samples, Slo())).candidates[2]
+    assert queue.numbers == {"queue_s": pytest.approx(6.0), "share_of_ttft": pytest.approx(0.75)}
+    assert queue.applies
+
+
+@given(st.lists(st.builds(sample, ttft=st.floats(0.001, 5), gap=st.floats(0.0001, 1), queue_s=st.floats(0, 5))))
+def test_the_first_candidate_that_applies_bounds_and_every_bound_has_advice(own: list[Sample]) -> None:
+    made = run(1)
+    made.samples = own
+    told = explain(made, 0, figures(made.stages[0], own, Slo()))
+    applying = [each.what for each in told.candidates if each.applies]
+    assert told.bound.what == (applying[0] if applying else "nothing")
+    assert told.advice == ADVICE[told.bound.what]
+    assert bool(own) == bool(applying)
 
 
 def test_a_timeline_loses_nothing() -> None:

@@ -18,6 +18,7 @@ class FakeState:
         self.reasons: list[str] = []
         self.broken: Exception | None = None
         self.asked_limits: list[int] = []
+        self.asked_types: list[int] = []
         self.kept_limits: Limits | None = None
         self.kept_costs: Costs | None = None
         self.kept_fairness: Fairness | None = None
@@ -52,6 +53,11 @@ class FakeState:
     async def health(self) -> list[dict[str, object]]:
         self._check()
         return [{"local": {"weight": 1.0, "breaker": "closed"}}]
+
+    async def memory(self, types: int) -> list[dict[str, object]]:
+        self._check()
+        self.asked_types.append(types)
+        return [{"worker": 7, "types": []}]
 
     async def live(self) -> list[dict[str, object]]:
         self._check()

@@ -16,6 +16,7 @@ READS = [
     "/admin/requests",
     "/admin/why/r0",
     "/admin/health",
+    "/admin/memory",
     "/admin/timeline",
     "/admin/limits",
     "/admin/cost",
@@ -55,6 +56,13 @@ def test_why_tells_of_a_request_or_that_nobody_knows_it(client):
 
 def test_health_has_a_row_per_worker(client):
     assert client.get("/admin/health").json() == {"workers": [{"local": {"weight": 1.0, "breaker": "closed"}}]}
+
+
+def test_memory_has_a_row_per_worker_and_twenty_types_unless_asked(client, state):
+    assert client.get("/admin/memory").json() == {"workers": [{"worker": 7, "types": []}]}
+    client.get("/admin/memory?limit=3")
+    assert state.asked_types == [20, 3]
+    assert client.get("/admin/memory?limit=0").status_code == 400
 
 
 def test_unknown_path_is_an_openai_error(client):

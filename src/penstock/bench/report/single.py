@@ -4,9 +4,8 @@ import datetime
 from collections.abc import Sequence
 
 from penstock.bench.contract.contract import RunSet
-from penstock.bench.measure.bound import bound
+from penstock.bench.measure.bound import explain
 from penstock.bench.report import rows
-from penstock.bench.report.advice import advice
 from penstock.bench.report.document import Block, Card, Cards, Document, Plots, Table
 from penstock.bench.report.parts import Part, counted_runs, parts_of, shown_run
 from penstock.bench.report.plots.cdf import distribution
@@ -138,9 +137,9 @@ def _runs(runs: RunSet) -> Table:
 
 def _bounds(run: Run, parts: Sequence[Part]) -> Table:
     found = []
-    for part in parts:
-        limit = bound(run, part.figures)
-        found.append((part.label, limit.what, limit.why, advice(limit.what)))
+    for number, part in enumerate(parts):
+        limit = explain(run, number, part.figures)
+        found.append((part.label, limit.bound.what, limit.bound.why, limit.advice))
     return Table("What bounds it", ("stage", "bound by", "why", "what to try"), found, words=True)
 
 

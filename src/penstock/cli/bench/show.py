@@ -41,8 +41,8 @@ def show(run: Run, contract: Contract) -> None:
     found = stages_of(run, contract)
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     console.print(_table([rows_of(each) for each in found], upright=console.width >= WIDE))
-    for each in found:
-        limit = bound(run, each)
+    for number, each in enumerate(found):
+        limit = bound(run, number, each)
         click.echo(f"{each.stage}: bound by {limit.what} ({limit.why})")
     for note in run.notes:
         click.echo(note)

@@ -74,7 +74,7 @@ class Window:
 def offered(progress: Progress, stage: Stage | None) -> float:
     """Requests per second on the timetable, the mean of the stage; 0 in a closed loop."""
     match stage:
-        case (Open(seconds=seconds) | Replay(seconds=seconds)) if seconds:
+        case Open(seconds=seconds) | Replay(seconds=seconds) if seconds:
             return progress.planned / seconds
         case _:
             return 0.0
@@ -88,7 +88,7 @@ def part_done(progress: Progress) -> float:
 def stage_left(progress: Progress, stage: Stage | None) -> float | None:
     """Seconds until the stage is over, about; None while nothing is known. An open loop ends by the clock."""
     match stage:
-        case (Open(seconds=seconds) | Replay(seconds=seconds)) if seconds:
+        case Open(seconds=seconds) | Replay(seconds=seconds) if seconds:
             return max(0.0, seconds - progress.elapsed_s)
         case _:
             if not progress.done or progress.elapsed_s <= 0:

@@ -15,6 +15,7 @@ from penstock.gateway.admin.timeline import Timeline
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1000
+DEFAULT_TYPES = 20
 
 
 class Reads:
@@ -36,6 +37,7 @@ class Reads:
             Route("/admin/requests", self.requests, methods=["GET"]),
             Route("/admin/why/{id}", self.why, methods=["GET"]),
             Route("/admin/health", self.health, methods=["GET"]),
+            Route("/admin/memory", self.memory, methods=["GET"]),
             Route("/admin/timeline", self.timeline, methods=["GET"]),
         ]
 
@@ -84,6 +86,11 @@ class Reads:
     async def health(self, request: Request) -> Response:
         """How each worker judges the engines."""
         return answer({"workers": await self._state.health()})
+
+    async def memory(self, request: Request) -> Response:
+        """Live objects of each worker by type."""
+        types = parse_number(request, "limit", DEFAULT_TYPES, MAX_LIMIT)
+        return answer({"workers": await self._state.memory(types)})
 
     async def timeline(self, request: Request) -> Response:
         """One point per second over the last five minutes, and the figures now.

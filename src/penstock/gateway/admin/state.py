@@ -117,6 +117,11 @@ class AdminState(Protocol):
     async def health(self) -> Sequence[Row]:
         """One row per worker: engine -> weight, breaker, and why it is out if it is."""
 
+    async def memory(self, types: int) -> Sequence[Row]:
+        """One row per worker: worker (process id), objects, took_s, types (the most frequent ones, with
+        their count). Each worker stands still while it counts.
+        """
+
     async def adapters(self, engine: str) -> Sequence[Row]:
         """The LoRA adapters of an engine: name, base, path. Raises NotFound or BadRequest, as do the next two."""
 
