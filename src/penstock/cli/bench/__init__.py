@@ -9,6 +9,7 @@ COMMANDS = {
     "baseline": ("penstock.cli.bench.baseline", "Run a contract and keep the result for ever."),
     "compare": ("penstock.cli.bench.compare", "Judge whether two sets of runs differ."),
     "saturate": ("penstock.cli.bench.saturate", "Find the highest rate that meets an SLO."),
+    "export": ("penstock.cli.bench.export", "Tell figures in the words of other tools."),
     "report": ("penstock.cli.bench.report", "Make a page of a set of runs."),
 }
 

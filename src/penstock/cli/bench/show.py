@@ -128,9 +128,14 @@ def echo_json(document: object) -> None:
 
 def write_page(path: Path, runs: RunSet) -> None:
     """The last valid run of a set, or the last one, as a page."""
-    chosen = next((run for run in reversed(runs.runs) if not run.client.invalid), runs.runs[-1])
+    chosen = last_valid(runs)
     page = run_page(chosen, stages_of(chosen, runs.contract), kinds_of(chosen, runs.contract))
     path.write_text(page, encoding="utf-8")
+
+
+def last_valid(runs: RunSet) -> Run:
+    """The last valid run of a set; the last one where none is. The set is not empty."""
+    return next((run for run in reversed(runs.runs) if not run.client.invalid), runs.runs[-1])
 
 
 def all_valid(runs: Sequence[Run]) -> bool:
