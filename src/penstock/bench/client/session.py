@@ -44,7 +44,7 @@ class Session:
         self._tell = tell
         self._probe = Probe(server)
         try:
-            self._model, self._prompts = _model_and_prompts(contract, self._probe)
+            self._model, self._prompts = model_and_prompts(contract, self._probe)
             self.fingerprint = fingerprint(server, self._probe, self._model, labels)
         except PenstockError:
             self.close()
@@ -89,7 +89,8 @@ class Session:
         )  # fmt: skip
 
 
-def _model_and_prompts(contract: Contract, probe: Probe) -> tuple[str, Prompts]:
+def model_and_prompts(contract: Contract, probe: Probe) -> tuple[str, Prompts]:
+    """The model that is meant, and prompts as long as the server counts. Raises ConfigError or NoServer."""
     served = probe.models()
     wanted = contract.workload.model
     if wanted and served and wanted not in served:
