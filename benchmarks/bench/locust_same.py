@@ -30,13 +30,14 @@ CONTRACT = """
 name: locust-same
 workload:
   model: {way}
-  kinds: [{{name: k, input: {{law: fixed, tokens: 32}}, output: {{law: uniform, low: 8, high: 24}}}}]
+  kinds: [{{name: k, input: {{law: fixed, tokens: 32}}, output: {{law: fixed, tokens: 16}}}}]
   stages:
     - {{loop: closed, concurrency: 1, requests: {one}}}
     - {{loop: closed, concurrency: 8, requests: {eight}}}
   warmup: 2
 runs: 1
 """
+"""One length of answers: with several, the median can lie on the edge between two of them, where any noise moves it."""
 LISTENER = """
 import json, os
 from locust import events
@@ -99,17 +100,16 @@ def _row(ours: list[float], theirs: list[float]) -> dict[str, float]:
 def _both(way: str, folder: Path, one: int, eight: int) -> tuple[Values, Values]:
     contract = folder / f"{way}.yaml"
     contract.write_text(CONTRACT.format(way=way, one=one, eight=eight))
+    kept, told = folder / f"{way}.json.gz", folder / f"{way}_told.jsonl"
     with engine(folder / f"{way}.jsonl") as (_, port):
-        url = f"http://127.0.0.1:{port}"
-        kept = folder / f"{way}.json.gz"
-        _run([*_penstock("run"), "-f", str(contract), "--url", url, "--out", str(kept)])
-        ours = _ours(kept)
-        made, listener, told = folder / f"{way}_locust.py", folder / "listener.py", folder / f"{way}_told.jsonl"
-        made.write_text(_run([*_penstock("locust"), "-f", str(contract), "--url", url]))
+        _run([*_penstock("run"), "-f", str(contract), "--url", f"http://127.0.0.1:{port}", "--out", str(kept)])
+    with engine(folder / f"{way}.jsonl") as (_, port):  # afresh: what it does by chance, it does again
+        made, listener = folder / f"{way}_locust.py", folder / "listener.py"
+        made.write_text(_run([*_penstock("locust"), "-f", str(contract), "--url", f"http://127.0.0.1:{port}"]))
         listener.write_text(LISTENER)
         locust = [str(VENV / "bin" / "locust"), "-f", f"{made},{listener}", "--headless", "--only-summary"]
         _run([*locust, "--stop-timeout", "10"], TOLD=str(told))
-    return ours, _theirs(told)
+    return _ours(kept), _theirs(told)
 
 
 def _penstock(verb: str) -> list[str]:

@@ -60,6 +60,7 @@ def test_a_run_of_options(run: Run, backend: Thread, tmp_path: Path) -> None:
     ]
     assert only["stages"][0]["good_share"] == 1.0
     assert only["client"]["invalid"] == ""
+    assert all(0.3 < stage["steady"]["share"] <= 1 for stage in only["stages"])
     assert "<h1>adhoc</h1>" in (tmp_path / "page.html").read_text()
     bodies = [each.body for each in backend.server.asked if each.body.get("messages")]
     assert len(bodies) == 4 + 8, "the warm-up is sent and not counted"
@@ -151,6 +152,27 @@ def test_the_knee(run: Run, backend: Thread) -> None:
     knee = json.loads(done.out)["knee"]
     assert 4 <= knee["rate"] <= 20
     assert knee["low"] <= knee["rate"] <= knee["high"]
+
+
+def test_a_queue_that_grows_is_told(run: Run, backend: Thread, tmp_path: Path) -> None:
+    """A server that answers one after the other, 60 ms each, and is asked 40 times a second."""
+    one = asyncio.Lock()
+
+    async def single(asked: s.Asked, writer: asyncio.StreamWriter) -> None:
+        async with one:
+            await asyncio.sleep(0.06)
+        await s.three_words(asked, writer)
+
+    backend.script = single
+    asked = ("--rate", "40", "--seconds", "2", "--cv", "0", "--input", "10", "--output", "3")
+    out = str(tmp_path / "grown.json.gz")
+    done = run("bench", "run", "--url", backend.url, *asked, "--out", out)
+    assert "40/s: queue grows: offered rate is above what the server does; of 4" in done.out
+    (stage,) = json.loads(run("bench", "report", out, "--json").out)["runs"][0]["stages"]
+    assert stage["notice"].startswith("queue grows")
+    assert stage["growth"]["requests"]["value"] == pytest.approx(40 - 1 / 0.06, rel=0.3)
+    assert stage["steady"] is None
+    assert "| queue grows |" in run("bench", "report", out).out
 
 
 def test_a_server_that_fails_is_measured_and_not_an_error(run: Run, backend: Thread) -> None:

@@ -11,8 +11,8 @@ from penstock.bench.measure.figures import Slo, figures
 from penstock.bench.report.page import comparison_page, run_page
 from penstock.bench.report.svg import Axis, Line, bars, lines
 from penstock.bench.report.table import KINDS, markdown, rows_of
-from penstock.bench.sample import Run
-from tests.bench.samples import run, runs, sample
+from penstock.bench.sample import Run, Stage
+from tests.bench.samples import queue, run, runs, sample
 
 HOSTILE = '<script>alert("x")</script>&amp;'
 
@@ -40,6 +40,19 @@ def test_every_number_of_the_table_is_the_one_that_was_measured() -> None:
     for value in rows_of(found):
         assert value in cells
     assert f"{found.spreads['ttft'].at['p95'] * 1e3:.4g} ms" in cells
+
+
+def test_a_queue_that_grows_is_told_above_the_table_and_in_it() -> None:
+    made = run(1)
+    made.samples = queue(2.0, 3)
+    made.stages = [Stage("10/s", 0.0, max(each.ended for each in made.samples), 0, 10.0)]
+    page = page_of(made)
+    assert "10/s: queue grows: offered rate is above what the server does" in page
+    assert page.index("queue grows: offered") < page.index("<table")
+    assert ">queue grows</td>" in page
+    made.samples = queue(0.3, 3)
+    made.stages = [Stage("10/s", 0.0, 60.0, 0, 10.0)]
+    assert "queue grows" not in page_of(made)
 
 
 def test_hostile_names_are_text() -> None:

@@ -45,6 +45,7 @@ def run_page(run: Run, stages: Sequence[Figures], kinds: Sequence[Figures] = ())
     if run.client.invalid:
         parts.append(f'<p class="bad">Not valid: {escape(run.client.invalid)}.</p>')
     parts += [f"<p>{escape(note)}</p>" for note in run.notes]
+    parts += [f'<p class="bad">{escape(each.stage)}: {escape(each.notice)}.</p>' for each in stages if each.notice]
     parts.append(_table("Figures", KINDS, [rows_of(each) for each in stages]))
     if kinds:
         parts.append(_table("By class", KINDS, [rows_of(each) for each in kinds]))

@@ -8,7 +8,7 @@ from penstock.bench.sample import ClientHealth
 
 KINDS = (
     "stage", "requests", "failed", "req/s", "out tok/s", "TTFT p50", "TTFT p95", "TTFT p99", "ITL p50", "ITL p99",
-    "TPOT p50", "E2E p50", "E2E p95", "cached", "goodput/s",
+    "TPOT p50", "E2E p50", "E2E p95", "cached", "goodput/s", "steady",
 )  # fmt: skip
 CELLS = (
     ("ttft", "p50"), ("ttft", "p95"), ("ttft", "p99"), ("itl", "p50"), ("itl", "p99"), ("tpot", "p50"),
@@ -28,7 +28,17 @@ def rows_of(figures: Figures) -> tuple[str, ...]:
         *(_milli(figures, quantity, name) for quantity, name in CELLS),
         f"{figures.cached_share:.0%}",
         "-" if figures.good is None else f"{figures.good:.4g} ({figures.good_share:.1%})",
+        _steady(figures),
     )
+
+
+def _steady(figures: Figures) -> str:
+    """Part of a closed loop at full concurrency; of an open one, whether its queue grows."""
+    if figures.steady is not None:
+        return f"{figures.steady.share:.0%}"
+    if figures.growth is None:
+        return "-"
+    return "queue grows" if figures.growth.queue_grows else "yes"
 
 
 def _milli(figures: Figures, quantity: str, name: str) -> str:

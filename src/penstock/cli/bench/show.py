@@ -97,6 +97,8 @@ def show(run: Run, contract: Contract) -> None:
     for each in found:
         limit = bound(run, each)
         click.echo(f"{each.stage}: bound by {limit.what} ({limit.why})")
+        if each.notice:
+            click.echo(f"{each.stage}: {each.notice}")
     for note in run.notes:
         click.echo(note)
     if run.client.invalid:
