@@ -175,6 +175,21 @@ def test_a_queue_that_grows_is_told(run: Run, backend: Thread, tmp_path: Path) -
     assert "| queue grows |" in run("bench", "report", out).out
 
 
+def test_a_price_gives_the_cost_and_is_kept(run: Run, backend: Thread, tmp_path: Path) -> None:
+    out = str(tmp_path / "priced.json.gz")
+    asked = ("--requests", "4", "--input", "10", "--output", "3", "--price-per-hour", "3600")
+    done = run("bench", "run", "--url", backend.url, *asked, "--out", out)
+    assert "1 at once: cost per 1K requests" in done.out
+    (stage,) = json.loads(run("bench", "report", out, "--json").out)["runs"][0]["stages"]
+    assert stage["cost"]["whole"] == pytest.approx(stage["seconds"])
+    assert stage["cost"]["per_1k_output_tokens"] == pytest.approx(1000 * stage["seconds"] / 12)
+    free = json.loads(run("bench", "run", "--url", backend.url, *asked[:-2], "--json").out)
+    assert "cost" not in free["runs"][0]["stages"][0]
+    refused = run("bench", "run", "--url", backend.url, "--price-per-hour", "0")
+    assert refused.code == 2
+    assert "--price-per-hour" in refused.err
+
+
 def test_a_server_that_fails_is_measured_and_not_an_error(run: Run, backend: Thread) -> None:
     async def broken(asked: s.Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(s.whole({"error": {"code": "overloaded"}}, "503 Unavailable"))

@@ -13,6 +13,7 @@ from penstock.bench.client.probe import Probe, fingerprint
 from penstock.bench.client.run import Progress, Runner
 from penstock.bench.client.settings import Patience, Server
 from penstock.bench.contract.contract import Contract, RunSet
+from penstock.bench.meters import meters
 from penstock.bench.sample import Run
 from penstock.bench.traffic.plan import Planner
 from penstock.bench.traffic.prompts import Prompts
@@ -50,6 +51,7 @@ class Session:
             self.close()
             raise
         self._runner: Runner | None = None
+        self._meters = meters() if server.local else []
 
     def close(self) -> None:
         """Lets go of the connection by which the server counts tokens."""
@@ -71,7 +73,7 @@ class Session:
         workload = msgspec.structs.replace(self._contract.workload, seed=self._contract.workload.seed + number)
         planner = Planner(workload, self._model, self._prompts)
         began, began_at = monotonic(), wall()
-        watch, tasks = Watch(began, self._beside.metrics, self._beside.pids), Tasks()
+        watch, tasks = Watch(began, self._beside.metrics, self._beside.pids, self._meters), Tasks()
         async with Crew(self._processes) as crew:
             self._runner = Runner(crew, self._server, self._patience, self._tell, began)
             tasks.spawn(watch.run())
@@ -80,6 +82,7 @@ class Session:
                 done = await self._runner.run(planner.stages(), len(workload.stages), workload.gap)
             finally:
                 await tasks.cancel()
+                watch.meter()  # so that its readings reach to the end
         notes = [] if self._prompts.counted else ["The server has no /tokenize: prompts are as many words as tokens."]
         if done.stopped:
             notes.append("The run was stopped before its end.")

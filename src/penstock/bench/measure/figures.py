@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from penstock.bench.measure import moments
 from penstock.bench.measure.growth import Growth, growth
 from penstock.bench.measure.quantile import Interval, interval, quantile
+from penstock.bench.measure.resources import Cost, Energy, cost, energy
 from penstock.bench.measure.steady import Steady, steady
-from penstock.bench.sample import Ending, Sample, Stage
+from penstock.bench.sample import Ending, Run, Sample, Stage
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 PER_REQUEST: Mapping[str, Callable[[Sample], float | None]] = {
@@ -96,6 +97,8 @@ class Figures(msgspec.Struct):
     """Of an open loop, all classes together, where it can be told."""
     notice: str = ""
     """What a reader must know before any of this; empty: nothing."""
+    cost: Cost | UnsetType = UNSET
+    energy: Energy | UnsetType = UNSET
 
 
 def figures(stage: Stage, samples: Sequence[Sample], slo: Slo, kind: str = "") -> Figures:
@@ -133,6 +136,16 @@ def figures(stage: Stage, samples: Sequence[Sample], slo: Slo, kind: str = "") -
         None if kind else steady(stage, own),
         grown,
         grown.notice if grown else "",
+    )
+
+
+def with_resources(found: Figures, run: Run, number: int) -> Figures:
+    """The figures of stage `number` of a run with what it cost and what energy it took, as far as known."""
+    tokens = found.output_rate * found.seconds
+    return msgspec.structs.replace(
+        found,
+        cost=cost(run.price_per_hour, found.seconds, tokens, found.ok),
+        energy=energy(run.stages[number], run.series, tokens),
     )
 
 

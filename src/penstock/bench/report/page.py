@@ -7,7 +7,7 @@ from penstock.bench.contract.compare import Comparison
 from penstock.bench.measure.bound import bound
 from penstock.bench.measure.figures import Figures
 from penstock.bench.report import plots
-from penstock.bench.report.table import KINDS, compared, health_rows, rows_of
+from penstock.bench.report.table import KINDS, compared, health_rows, resource_rows, rows_of
 from penstock.bench.sample import Run
 
 STYLE = """
@@ -49,6 +49,8 @@ def run_page(run: Run, stages: Sequence[Figures], kinds: Sequence[Figures] = ())
     parts.append(_table("Figures", KINDS, [rows_of(each) for each in stages]))
     if kinds:
         parts.append(_table("By class", KINDS, [rows_of(each) for each in kinds]))
+    if known := resource_rows(stages):
+        parts.append(_table("Cost and energy", ("stage", "quantity", "value"), known))
     found = [(stage.stage, bound(run, stage)) for stage in stages]
     parts.append(
         _table("What bounds it", ("stage", "what", "why"), [(name, each.what, each.why) for name, each in found])

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
+
 from penstock.bench.contract.compare import Comparison
 from penstock.bench.measure.figures import Figures
 from penstock.bench.sample import ClientHealth
@@ -44,6 +46,23 @@ def _steady(figures: Figures) -> str:
 def _milli(figures: Figures, quantity: str, name: str) -> str:
     spread = figures.spreads.get(quantity)
     return "-" if spread is None else f"{spread.at[name] * 1e3:.4g} ms"
+
+
+def resource_rows(stages: Sequence[Figures]) -> list[tuple[str, str, str]]:
+    """(stage, quantity, value) of what is known of cost and energy."""
+    wanted = []
+    for each in stages:
+        if each.cost is not UNSET:
+            wanted += [
+                (each.stage, "cost per 1K output tokens", each.cost.per_1k_output_tokens, ""),
+                (each.stage, "cost per 1K requests", each.cost.per_1k_requests, ""),
+            ]
+        if each.energy is not UNSET:
+            wanted += [
+                (each.stage, f"energy ({', '.join(each.energy.sources)})", each.energy.joules, " J"),
+                (each.stage, "energy per output token", each.energy.joules_per_output_token, " J"),
+            ]
+    return [(stage, what, f"{value:.4g}{unit}") for stage, what, value, unit in wanted if value is not UNSET]
 
 
 def health_rows(client: ClientHealth) -> list[tuple[str, str]]:

@@ -17,9 +17,9 @@ from rich.table import Table
 from penstock.bench.client.run import Progress
 from penstock.bench.contract.contract import Contract, RunSet
 from penstock.bench.measure.bound import bound
-from penstock.bench.measure.figures import Figures, figures
+from penstock.bench.measure.figures import Figures, figures, with_resources
 from penstock.bench.report.page import run_page
-from penstock.bench.report.table import KINDS, rows_of
+from penstock.bench.report.table import KINDS, resource_rows, rows_of
 from penstock.bench.sample import Run
 
 PLAIN_S = 5.0
@@ -69,7 +69,9 @@ class Screen:
 def stages_of(run: Run, contract: Contract) -> list[Figures]:
     """Figures of every stage."""
     return [
-        figures(stage, [sample for sample in run.samples if sample.stage == number], contract.slo)
+        with_resources(
+            figures(stage, [sample for sample in run.samples if sample.stage == number], contract.slo), run, number
+        )
         for number, stage in enumerate(run.stages)
     ]
 
@@ -99,6 +101,8 @@ def show(run: Run, contract: Contract) -> None:
         click.echo(f"{each.stage}: bound by {limit.what} ({limit.why})")
         if each.notice:
             click.echo(f"{each.stage}: {each.notice}")
+    for stage_name, what, value in resource_rows(found):
+        click.echo(f"{stage_name}: {what} {value}")
     for note in run.notes:
         click.echo(note)
     if run.client.invalid:
