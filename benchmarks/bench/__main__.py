@@ -1,4 +1,4 @@
-"""python -m benchmarks.bench run [--only truth,capacity,again] [--quick] [--json] | report [--json]"""
+"""python -m benchmarks.bench run [--only NAME,NAME] [--quick] [--json] | report [--json] | install"""
 
 from __future__ import annotations
 
@@ -10,22 +10,30 @@ from collections.abc import Callable, Mapping
 from rich.console import Console
 
 from benchmarks.bars import table
-from benchmarks.bench import again, capacity, truth
+from benchmarks.bench import again, capacity, locust_same, truth
 from benchmarks.gateway.gateways import ROOT, NotStarted
 from benchmarks.limits import report
 from benchmarks.limits.proof import Proof
 
 RESULTS = ROOT / "results" / "bench"
-PROOFS: Mapping[str, Callable[..., Proof]] = {"truth": truth.prove, "capacity": capacity.prove, "again": again.prove}
+PROOFS: Mapping[str, Callable[..., Proof]] = {
+    "truth": truth.prove,
+    "capacity": capacity.prove,
+    "locust": locust_same.prove,
+    "again": again.prove,
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
-    parser.add_argument("verb", choices=("run", "report"))
+    parser.add_argument("verb", choices=("run", "report", "install"), help="install: Locust, below .bench/")
     parser.add_argument("--json", action="store_true", help="print latest.json instead of a table")
     parser.add_argument("--only", default="", help="comma-separated proofs; all unless told")
     parser.add_argument("--quick", action="store_true", help="a look that is not kept")
     asked = parser.parse_args()
+    if asked.verb == "install":
+        locust_same.install()
+        return 0
     wanted = [name for name in asked.only.split(",") if name] or list(PROOFS)
     if unknown := set(wanted) - set(PROOFS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(PROOFS)}")

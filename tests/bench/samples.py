@@ -1,5 +1,6 @@
 """Samples and runs made up for tests."""
 
+import heapq
 from random import Random
 
 from penstock.bench.contract.contract import Contract, RunSet
@@ -52,4 +53,20 @@ def runs(seed: int, count: int, slower: float = 1.0, noise: float = 0.03) -> Run
     )
 
 
-__all__ = ["CONTRACT", "Ending", "run", "runs", "sample"]
+def queue(load: float, seed: int, rate: float = 10.0, seconds: float = 60.0, ramp: float = 0.0) -> list[Sample]:
+    """Of a server that does 16 requests at once, offered `load` times what it can do, as a Poisson process whose rate
+    grows by `ramp` per second."""
+    rng, now, found = Random(seed), 0.0, []
+    service = load * 16 / rate
+    free = [0.0] * 16
+    while True:
+        now += rng.expovariate(rate * (1 + ramp * now))
+        if now > seconds:
+            return found
+        begin = max(now, heapq.heappop(free))
+        own = service * rng.lognormvariate(0.0, 0.5) / 1.133
+        heapq.heappush(free, begin + own)
+        found.append(sample(len(found), now, begin - now + 0.1 * own, 0.9 * own / 4))
+
+
+__all__ = ["CONTRACT", "Ending", "queue", "run", "runs", "sample"]

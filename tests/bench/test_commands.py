@@ -64,6 +64,7 @@ def test_a_run_of_options(run: Run, backend: Thread, tmp_path: Path) -> None:
     ]
     assert only["stages"][0]["good_share"] == 1.0
     assert only["client"]["invalid"] == ""
+    assert all(0.3 < stage["steady"]["share"] <= 1 for stage in only["stages"])
     assert "<h1>adhoc</h1>" in (tmp_path / "page.html").read_text()
     bodies = [each.body for each in backend.server.asked if each.body.get("messages")]
     assert len(bodies) == 4 + 8, "the warm-up is sent and not counted"
@@ -155,6 +156,42 @@ def test_the_knee(run: Run, backend: Thread) -> None:
     knee = json.loads(done.out)["knee"]
     assert 4 <= knee["rate"] <= 20
     assert knee["low"] <= knee["rate"] <= knee["high"]
+
+
+def test_a_queue_that_grows_is_told(run: Run, backend: Thread, tmp_path: Path) -> None:
+    """A server that answers one after the other, 60 ms each, and is asked 40 times a second."""
+    one = asyncio.Lock()
+
+    async def single(asked: s.Asked, writer: asyncio.StreamWriter) -> None:
+        async with one:
+            await asyncio.sleep(0.06)
+        await s.three_words(asked, writer)
+
+    backend.script = single
+    asked = ("--rate", "40", "--seconds", "2", "--cv", "0", "--input", "10", "--output", "3")
+    out = str(tmp_path / "grown.json.gz")
+    done = run("bench", "run", "--url", backend.url, *asked, "--out", out)
+    assert "40/s: queue grows: offered rate is above what the server does; of 4" in done.out
+    (stage,) = json.loads(run("bench", "report", out, "--json").out)["runs"][0]["stages"]
+    assert stage["notice"].startswith("queue grows")
+    assert stage["growth"]["requests"]["value"] == pytest.approx(40 - 1 / 0.06, rel=0.3)
+    assert stage["steady"] is None
+    assert "| queue grows |" in run("bench", "report", out).out
+
+
+def test_a_price_gives_the_cost_and_is_kept(run: Run, backend: Thread, tmp_path: Path) -> None:
+    out = str(tmp_path / "priced.json.gz")
+    asked = ("--requests", "4", "--input", "10", "--output", "3", "--price-per-hour", "3600")
+    done = run("bench", "run", "--url", backend.url, *asked, "--out", out)
+    assert "1 at once: cost per 1K requests" in done.out
+    (stage,) = json.loads(run("bench", "report", out, "--json").out)["runs"][0]["stages"]
+    assert stage["cost"]["whole"] == pytest.approx(stage["seconds"])
+    assert stage["cost"]["per_1k_output_tokens"] == pytest.approx(1000 * stage["seconds"] / 12)
+    free = json.loads(run("bench", "run", "--url", backend.url, *asked[:-2], "--json").out)
+    assert "cost" not in free["runs"][0]["stages"][0]
+    refused = run("bench", "run", "--url", backend.url, "--price-per-hour", "0")
+    assert refused.code == 2
+    assert "--price-per-hour" in refused.err
 
 
 def test_a_server_that_fails_is_measured_and_not_an_error(run: Run, backend: Thread) -> None:

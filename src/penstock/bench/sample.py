@@ -159,3 +159,5 @@ class Run(msgspec.Struct):
     samples: list[Sample]
     series: list[Series] = []
     notes: list[str] = []
+    price_per_hour: float | None = None
+    """Of all that serves, in any currency; None: not known."""

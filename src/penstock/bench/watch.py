@@ -1,4 +1,4 @@
-"""What happens beside the load: processes' CPU and memory, and what a gateway or engine says in its metrics."""
+"""What happens beside the load: processes' CPU and memory, energy, and what a gateway or engine says in its metrics."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from penstock.bench.measure.resources import ENERGY
+from penstock.bench.meters import Meter
 from penstock.bench.sample import Series
 from penstock.core.clock import monotonic
 
@@ -35,12 +37,14 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Watch:
-    """Looks until it is cancelled. `urls`: addresses of metrics; `pids`: processes of this machine."""
+    """Looks until it is cancelled. `urls`: addresses of metrics; `pids`: processes of this machine;
+    `meters`: of energy."""
 
-    def __init__(self, began: float, urls: Sequence[str], pids: Sequence[int]) -> None:
+    def __init__(self, began: float, urls: Sequence[str], pids: Sequence[int], meters: Sequence[Meter] = ()) -> None:
         self._began = began
         self._urls = urls
         self._pids = pids
+        self._meters = meters
         self._series: dict[tuple[str, str], Series] = {}
         self._cpu: dict[int, tuple[float, float]] = {}
         self.failures = 0
@@ -53,6 +57,7 @@ class Watch:
     async def run(self) -> None:
         async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
             while True:
+                self.meter()
                 for url in self._urls:
                     await self._read(client, url)
                 for pid in self._pids:
@@ -73,6 +78,12 @@ class Watch:
                 for sample in family.samples:
                     source = sample.labels.get("engine") or sample.labels.get("model_name") or url
                     self._note(name, source, unit, float(sample.value))
+
+    def meter(self) -> None:
+        """Reads every meter of energy."""
+        for meter in self._meters:
+            if (joules := meter.joules()) is not None:
+                self._note(ENERGY, meter.source, "J", joules)
 
     def _look(self, pid: int) -> None:
         try:

@@ -14,10 +14,10 @@ from penstock.bench.report.single import run_report
 from penstock.bench.report.table import KINDS, markdown, rows_of
 from penstock.bench.report.text import markdown_of
 from penstock.bench.report.units import milli, seconds
-from penstock.bench.sample import Ending, Run
+from penstock.bench.sample import Ending, Run, Stage
 from penstock.cli.bench.show import stages_of, summary
 from tests.bench.report.sets import CONTRACT, set_of
-from tests.bench.samples import run, runs, sample
+from tests.bench.samples import queue, run, runs, sample
 
 HOSTILE = '<script>alert("x")</script>&amp;|`'
 
@@ -124,6 +124,18 @@ def test_several_runs_are_one_figure_with_an_interval_and_a_table_of_each() -> N
     assert "over runs, by Student" in text
     assert "Run 3" in cells_of(text)
     assert "in all 3 runs" in text
+
+
+def test_a_queue_that_grows_is_told_above_the_tables() -> None:
+    made = run(1)
+    made.samples = queue(2.0, 3)
+    made.stages = [Stage("10/s", 0.0, max(each.ended for each in made.samples), 0, 10.0)]
+    text = page_of(set_with(made))
+    assert "10/s: queue grows: offered rate is above what the server does" in text
+    assert text.index("queue grows: offered") < text.index("<table")
+    made.samples = queue(0.3, 3)
+    made.stages = [Stage("10/s", 0.0, 60.0, 0, 10.0)]
+    assert "queue grows" not in page_of(set_with(made))
 
 
 def test_hostile_names_are_text() -> None:

@@ -87,7 +87,7 @@ def fingerprint(server: Server, probe: Probe, model: str, labels: dict[str, str]
     }
     if version := probe.version():
         found["server.version"] = version
-    if server.host in ("127.0.0.1", "localhost", "::1") and (gpus := _gpus()):
+    if server.local and (gpus := _gpus()):
         found["server.gpu"] = gpus
     return found | labels
 

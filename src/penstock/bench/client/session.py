@@ -14,6 +14,7 @@ from penstock.bench.client.run import Progress, Runner
 from penstock.bench.client.settings import Patience, Server
 from penstock.bench.client.traces import opened
 from penstock.bench.contract.contract import Contract, RunSet
+from penstock.bench.meters import meters
 from penstock.bench.sample import Run
 from penstock.bench.traffic.plan import Planner
 from penstock.bench.traffic.prompts import Prompts
@@ -49,12 +50,13 @@ class Session:
         self._tell = tell
         self._probe = Probe(server)
         try:
-            self._model, self._prompts = _model_and_prompts(contract, self._probe)
+            self._model, self._prompts = model_and_prompts(contract, self._probe)
             self.fingerprint = fingerprint(server, self._probe, self._model, labels)
         except PenstockError:
             self.close()
             raise
         self._runner: Runner | None = None
+        self._meters = meters() if server.local else []
 
     def close(self) -> None:
         """Lets go of the connection by which the server counts tokens."""
@@ -76,7 +78,7 @@ class Session:
         workload = msgspec.structs.replace(self._contract.workload, seed=self._contract.workload.seed + number)
         planner = Planner(workload, self._model, self._prompts, self._traces)
         began, began_at = monotonic(), wall()
-        watch, tasks = Watch(began, self._beside.metrics, self._beside.pids), Tasks()
+        watch, tasks = Watch(began, self._beside.metrics, self._beside.pids, self._meters), Tasks()
         async with Crew(self._processes) as crew:
             self._runner = Runner(crew, self._server, self._patience, self._tell, began)
             tasks.spawn(watch.run())
@@ -85,6 +87,7 @@ class Session:
                 done = await self._runner.run(planner.stages(), len(workload.stages), workload.gap)
             finally:
                 await tasks.cancel()
+                watch.meter()  # so that its readings reach to the end
         notes = [] if self._prompts.counted else ["The server has no /tokenize: prompts are as many words as tokens."]
         notes += done.notes
         if done.stopped:
@@ -105,7 +108,8 @@ def require_keys(kinds: Sequence[Kind], server: Server) -> None:
             )
 
 
-def _model_and_prompts(contract: Contract, probe: Probe) -> tuple[str, Prompts]:
+def model_and_prompts(contract: Contract, probe: Probe) -> tuple[str, Prompts]:
+    """The model that is meant, and prompts as long as the server counts. Raises ConfigError or NoServer."""
     served = probe.models()
     wanted = contract.workload.model
     if wanted and served and wanted not in served:

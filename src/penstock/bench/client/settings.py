@@ -28,6 +28,11 @@ class Server(msgspec.Struct, frozen=True):
             tenant = tenant.rpartition("/")[0]
         return ""
 
+    @property
+    def local(self) -> bool:
+        """Whether it runs on this machine, as far as its address says."""
+        return self.host in ("127.0.0.1", "localhost", "::1")
+
     def head(self, path: str, size: int, tenant: str, headers: tuple[tuple[str, str], ...]) -> bytes:
         """The head of a POST with a JSON body of `size` bytes."""
         lines = [f"POST {self.prefix}{path} HTTP/1.1", f"host: {self.host}:{self.port}"]

@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from penstock.bench.measure import moments
+from penstock.bench.measure.growth import Growth, growth
 from penstock.bench.measure.quantile import Interval, interval, quantile
-from penstock.bench.sample import Ending, Sample, Stage
+from penstock.bench.measure.resources import Cost, Energy, cost, energy
+from penstock.bench.measure.steady import Steady, steady
+from penstock.bench.sample import Ending, Run, Sample, Stage
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 PER_REQUEST: Mapping[str, Callable[[Sample], float | None]] = {
@@ -88,6 +91,14 @@ class Figures(msgspec.Struct):
     good_share: float | None
     spreads: dict[str, Spread]
     """By quantity: those of `PER_REQUEST`, and `itl`, the gaps of all answers pooled."""
+    steady: Steady | None = None
+    """Of a closed loop, all classes together."""
+    growth: Growth | None = None
+    """Of an open loop, all classes together, where it can be told."""
+    notice: str = ""
+    """What a reader must know before any of this; empty: nothing."""
+    cost: Cost | UnsetType = UNSET
+    energy: Energy | UnsetType = UNSET
 
 
 def figures(stage: Stage, samples: Sequence[Sample], slo: Slo, kind: str = "") -> Figures:
@@ -106,6 +117,7 @@ def figures(stage: Stage, samples: Sequence[Sample], slo: Slo, kind: str = "") -
     gaps = spread(gap for sample in own for gap in sample.gaps)
     if gaps is not None:
         spreads["itl"] = gaps
+    grown = None if kind else growth(stage, own)
     return Figures(
         stage.name,
         kind,
@@ -121,6 +133,19 @@ def figures(stage: Stage, samples: Sequence[Sample], slo: Slo, kind: str = "") -
         good / seconds if slo.asks else None,
         (good / judged if judged else 0.0) if slo.asks else None,
         spreads,
+        None if kind else steady(stage, own),
+        grown,
+        grown.notice if grown else "",
+    )
+
+
+def with_resources(found: Figures, run: Run, number: int) -> Figures:
+    """The figures of stage `number` of a run with what it cost and what energy it took, as far as known."""
+    tokens = found.output_rate * found.seconds
+    return msgspec.structs.replace(
+        found,
+        cost=cost(run.price_per_hour, found.seconds, tokens, found.ok),
+        energy=energy(run.stages[number], run.series, tokens),
     )
 
 

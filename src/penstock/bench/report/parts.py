@@ -7,7 +7,7 @@ import msgspec
 from penstock.bench.contract.compare import value_of
 from penstock.bench.contract.contract import Contract, RunSet
 from penstock.bench.measure.estimate import Estimate, ends_of, of_rate, of_runs, tokens_of
-from penstock.bench.measure.figures import Figures, Slo, figures
+from penstock.bench.measure.figures import Figures, Slo, figures, with_resources
 from penstock.bench.sample import Ending, Run, Sample, Stage
 
 QUANTITIES = ("ttft", "tpot", "itl", "e2e")
@@ -56,7 +56,7 @@ def parts_of(runs: RunSet) -> list[Part]:
             Part(
                 names[number],
                 stage,
-                figures(stage, own, slo),
+                with_resources(figures(stage, own, slo), shown, number),
                 [figures(stage, own, slo, kind) for kind in kinds] if len(kinds) > 1 else [],
                 [sample for run in counted for sample in _samples(run, number)],
                 _estimates(counted, number, runs.contract),

@@ -11,7 +11,7 @@ from penstock.bench.report.parts import Part, counted_runs, parts_of, shown_run
 from penstock.bench.report.plots.cdf import distribution
 from penstock.bench.report.plots.latency import curve
 from penstock.bench.report.plots.timeline import over_time
-from penstock.bench.report.table import health_rows, rows_of
+from penstock.bench.report.table import health_rows, resource_rows, rows_of
 from penstock.bench.report.units import digits, rate, seconds
 from penstock.bench.sample import Run
 
@@ -29,6 +29,8 @@ def run_report(runs: RunSet) -> Document:
     blocks: list[Block | None] = [_glance(runs, parts)]
     blocks += [rows.throughput_table(parts), rows.latency_table(parts), rows.failure_table(parts)]
     blocks.append(_bounds(shown, parts))
+    known = resource_rows([part.figures for part in parts])
+    blocks.append(Table("Cost and energy", ("stage", "quantity", "value"), known, words=True) if known else None)
     own = [("", parts)]
     plots = []
     for quantity in QUANTITIES:
@@ -50,8 +52,9 @@ def run_report(runs: RunSet) -> Document:
         rows.contract_listing(runs.contract),
     ]
     verdict, good = _verdict(runs)
+    notes = [*shown.notes, *(f"{part.label}: {part.figures.notice}." for part in parts if part.figures.notice)]
     return Document(
-        shown.name, _about(runs, shown), verdict, good, shown.notes, [block for block in blocks if block is not None]
+        shown.name, _about(runs, shown), verdict, good, notes, [block for block in blocks if block is not None]
     )
 
 

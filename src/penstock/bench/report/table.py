@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
+
 from penstock.bench.contract.compare import Comparison
 from penstock.bench.measure.figures import Figures
 from penstock.bench.report.units import digits, milli
@@ -9,7 +11,7 @@ from penstock.bench.sample import ClientHealth
 
 KINDS = (
     "stage", "requests", "failed", "req/s", "out tok/s", "TTFT p50", "TTFT p95", "TTFT p99", "ITL p50", "ITL p99",
-    "TPOT p50", "E2E p50", "E2E p95", "cached", "goodput/s",
+    "TPOT p50", "E2E p50", "E2E p95", "cached", "goodput/s", "steady",
 )  # fmt: skip
 CELLS = (
     ("ttft", "p50"), ("ttft", "p95"), ("ttft", "p99"), ("itl", "p50"), ("itl", "p99"), ("tpot", "p50"),
@@ -29,12 +31,39 @@ def rows_of(figures: Figures) -> tuple[str, ...]:
         *(_milli(figures, quantity, name) for quantity, name in CELLS),
         f"{figures.cached_share:.0%}",
         "-" if figures.good is None else f"{digits(figures.good, 4)} ({figures.good_share:.1%})",
+        _steady(figures),
     )
+
+
+def _steady(figures: Figures) -> str:
+    """Part of a closed loop at full concurrency; of an open one, whether its queue grows."""
+    if figures.steady is not None:
+        return f"{figures.steady.share:.0%}"
+    if figures.growth is None:
+        return "-"
+    return "queue grows" if figures.growth.queue_grows else "yes"
 
 
 def _milli(figures: Figures, quantity: str, name: str) -> str:
     spread = figures.spreads.get(quantity)
     return "-" if spread is None else milli(spread.at[name])
+
+
+def resource_rows(stages: Sequence[Figures]) -> list[tuple[str, str, str]]:
+    """(stage, quantity, value) of what is known of cost and energy."""
+    wanted = []
+    for each in stages:
+        if each.cost is not UNSET:
+            wanted += [
+                (each.stage, "cost per 1K output tokens", each.cost.per_1k_output_tokens, ""),
+                (each.stage, "cost per 1K requests", each.cost.per_1k_requests, ""),
+            ]
+        if each.energy is not UNSET:
+            wanted += [
+                (each.stage, f"energy ({', '.join(each.energy.sources)})", each.energy.joules, " J"),
+                (each.stage, "energy per output token", each.energy.joules_per_output_token, " J"),
+            ]
+    return [(stage, what, f"{value:.4g}{unit}") for stage, what, value, unit in wanted if value is not UNSET]
 
 
 def health_rows(client: ClientHealth) -> list[tuple[str, str]]:

@@ -10,6 +10,8 @@ COMMANDS = {
     "compare": ("penstock.cli.bench.compare", "Judge whether two sets of runs differ."),
     "explain": ("penstock.cli.bench.explain", "Say what bounds each stage of a set of runs."),
     "saturate": ("penstock.cli.bench.saturate", "Find the highest rate that meets an SLO."),
+    "export": ("penstock.cli.bench.export", "Tell figures in the words of other tools."),
+    "locust": ("penstock.cli.bench.locust", "Print a contract's closed loops as a file for Locust."),
     "report": ("penstock.cli.bench.report", "Make a page of a set of runs."),
 }
 

@@ -8,8 +8,8 @@ import msgspec
 
 from penstock.bench.contract.contract import RunSet
 from penstock.bench.measure.bound import Candidate, Explanation, explain
-from penstock.cli.bench.baseline import FOLDER, load
 from penstock.bench.report.parts import shown_run
+from penstock.cli.bench.baseline import FOLDER, load
 from penstock.cli.bench.show import echo_json, stages_of
 from penstock.cli.options import json_option
 

@@ -89,6 +89,11 @@ OPEN_S = 30.0
     help="Keep the set of runs there (.json.gz); with --against OUT-a and OUT-b.",
 )
 @click.option(
+    "--price-per-hour",
+    type=click.FloatRange(0, min_open=True),
+    help="Of all that serves, in any currency: gives the cost of tokens and requests.",
+)
+@click.option(
     "--report", type=click.Path(path_type=Path), help="Write a report there: HTML, or Markdown if it ends in .md."
 )
 @json_option
@@ -106,6 +111,8 @@ def command(ctx: click.Context, /, path: Path | None, as_json: bool, **given: An
     if given["report"]:
         require_folder(given["report"])
     sets = measure(contract, urls, given, runs=given["runs"] or (contract.runs if path else 1), quiet=as_json)
+    for run in (run for runs in sets for run in runs.runs):
+        run.price_per_hour = given["price_per_hour"]
     for place, runs in zip(places, sets, strict=False):
         write_new(place, packed(runs))
     for runs in sets:

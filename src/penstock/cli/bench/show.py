@@ -14,11 +14,11 @@ from rich.table import Table
 
 from penstock.bench.contract.contract import Contract, RunSet
 from penstock.bench.measure.bound import bound
-from penstock.bench.measure.figures import Figures, figures
+from penstock.bench.measure.figures import Figures, figures, with_resources
 from penstock.bench.report.document import Document
 from penstock.bench.report.page import page
 from penstock.bench.report.single import run_report
-from penstock.bench.report.table import KINDS, rows_of
+from penstock.bench.report.table import KINDS, resource_rows, rows_of
 from penstock.bench.report.text import markdown_of
 from penstock.bench.sample import Run
 from penstock.core.errors import ConfigError
@@ -31,7 +31,9 @@ MARKDOWN = (".md", ".markdown")
 def stages_of(run: Run, contract: Contract) -> list[Figures]:
     """Figures of every stage."""
     return [
-        figures(stage, [sample for sample in run.samples if sample.stage == number], contract.slo)
+        with_resources(
+            figures(stage, [sample for sample in run.samples if sample.stage == number], contract.slo), run, number
+        )
         for number, stage in enumerate(run.stages)
     ]
 
@@ -44,6 +46,10 @@ def show(run: Run, contract: Contract) -> None:
     for number, each in enumerate(found):
         limit = bound(run, number, each)
         click.echo(f"{each.stage}: bound by {limit.what} ({limit.why})")
+        if each.notice:
+            click.echo(f"{each.stage}: {each.notice}")
+    for stage_name, what, value in resource_rows(found):
+        click.echo(f"{stage_name}: {what} {value}")
     for note in run.notes:
         click.echo(note)
     if run.client.invalid:

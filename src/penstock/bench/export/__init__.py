@@ -1,0 +1,1 @@
+"""Figures under the names, units and definitions of other tools (docs/measures.md has them side by side)."""
