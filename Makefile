@@ -39,7 +39,7 @@ prove-bench: $(VENV)/.dev ## Prove the load tester: truth and capacity; writes r
 	@$(BIN)/python -m benchmarks.bench run --only truth,capacity
 
 baseline: $(VENV)/.dev ## Add baselines of lab L06's contract on llama.cpp and vLLM, run them 20 times again, compare
-	@$(BIN)/python -m benchmarks.bench run --only again
+	@$(BIN)/python -m benchmarks.bench run --only again_llamacpp,again_vllm
 
 bars: $(VENV)/.dev ## Print every bar that results/ holds
 	@$(BIN)/python -m benchmarks.bars

@@ -16,7 +16,7 @@ from penstock.telemetry.catalogue import PLATFORM, SHEETS, Kind, Metric
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARK = ROOT / "results" / "gateway" / "latest.json"
-AGAIN = ROOT / "results" / "bench" / "raw-again.json"
+AGAIN = {name: ROOT / "results" / "bench" / f"raw-again_{name}.json" for name in ("llamacpp", "vllm")}
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "docs/critiques.md", "docs/load.md", "docs/metrics.md")
 
@@ -133,12 +133,12 @@ def contract(_: Mapping[str, Any] | None) -> str:
 
 def again(_: Mapping[str, Any] | None) -> str:
     """Baselines run again: what the verdicts were, and how far the metrics moved."""
-    if not AGAIN.is_file():
+    runs = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in AGAIN.items() if path.is_file()}
+    if not runs:
         return "No such run is recorded yet: `make baseline` makes one."
-    run: dict[str, Any] = json.loads(AGAIN.read_text(encoding="utf-8"))
     rows = ["| Server | Sets | Verdicts | Metric | Change, least | mean | most |", "|---|--:|---|---|--:|--:|--:|"]
-    for engine, kinds in run["figures"].items():
-        for kind, found in kinds.items():
+    for engine, run in runs.items():
+        for kind, found in run["figures"].items():
             counted = Counter(found["verdicts"])
             verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counted.most_common())
             server = f"{engine}, slowed" if kind == "slowed" else engine
@@ -146,9 +146,11 @@ def again(_: Mapping[str, Any] | None) -> str:
                 head = f"{server} | {len(found['verdicts'])} | {verdicts}" if not number else " | | "
                 cells = " | ".join(f"{change[name]:+.1%}" for name in ("least", "mean", "most"))
                 rows.append(f"| {head} | {metric} | {cells} |")
-    machine = run["machine"]
-    where = f"Measured {run['when'][:10]} on {machine['cpu']}, {machine['cores']} cores."
-    return "\n".join([where, "", *rows])
+    where = "; ".join(
+        f"{name} measured {run['when'][:10]} on {run['machine']['cpu']}, {run['machine']['cores']} cores"
+        for name, run in runs.items()
+    )
+    return "\n".join([f"{where}.", "", *rows])
 
 
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any] | None], str]] = {

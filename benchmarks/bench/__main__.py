@@ -20,7 +20,8 @@ PROOFS: Mapping[str, Callable[..., Proof]] = {
     "truth": truth.prove,
     "capacity": capacity.prove,
     "locust": locust_same.prove,
-    "again": again.prove,
+    "again_llamacpp": again.prove_llamacpp,
+    "again_vllm": again.prove_vllm,
 }
 
 
