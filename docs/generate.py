@@ -17,6 +17,7 @@ from penstock.telemetry.catalogue import PLATFORM, SHEETS, Kind, Metric
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARK = ROOT / "results" / "gateway" / "latest.json"
 AGAIN = {name: ROOT / "results" / "bench" / f"raw-again_{name}.json" for name in ("llamacpp", "vllm")}
+KINDS = {"again": "and its twin in turn", "slowed": "and a slowed one in turn", "then": "and its baseline"}
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "docs/critiques.md", "docs/load.md", "docs/metrics.md")
 
@@ -141,7 +142,7 @@ def again(_: Mapping[str, Any] | None) -> str:
         for kind, found in run["figures"].items():
             counted = Counter(found["verdicts"])
             verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counted.most_common())
-            server = f"{engine}, slowed" if kind == "slowed" else engine
+            server = f"{engine}, {KINDS[kind]}"
             for number, (metric, change) in enumerate(found["changes"].items()):
                 head = f"{server} | {len(found['verdicts'])} | {verdicts}" if not number else " | | "
                 cells = " | ".join(f"{change[name]:+.1%}" for name in ("least", "mean", "most"))

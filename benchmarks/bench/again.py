@@ -1,8 +1,10 @@
-"""Whether a baseline stands: the same server measured again and again is the same, a slower one is worse.
+"""Whether verdicts hold: two servers that are the same are called so, a slower one is found.
 
-For llama.cpp and for vLLM a baseline of lab L06's contract is added to results/baselines; the contract is then run 20
-times more, and each time compared with it. Between those runs a vLLM that takes prompts in smaller steps has 10.
-All of it by the commands that a user has: `penstock bench baseline`, `run --out`, `compare --json`.
+For llama.cpp and for vLLM a baseline of lab L06's contract is added to results/baselines. Then the contract is run on that
+server and on its twin in turn (ABAB), 20 times, and each time the two sets are compared; between those a vLLM that takes
+prompts in smaller steps stands against the first one 10 times. How the first one's runs compare with the baseline, hours
+later, is noted beside it: a machine that is faster at one hour than at another is what interleaving is for.
+All of it by the commands that a user has: `penstock bench baseline`, `run --against`, `compare --pairs --json`.
 """
 
 from __future__ import annotations
@@ -33,10 +35,10 @@ def prove_llamacpp(*, quick: bool = False) -> Proof:
     """Raises NotStarted."""
     with tempfile.TemporaryDirectory(prefix="penstock-again-") as name:
         folder = Path(name)
-        with llamacpp(folder / "server") as served:
-            found = _measured("llamacpp", [served], _kept(folder, quick=quick), folder, 2 if quick else RERUNS, 0)
+        with llamacpp(folder / "server") as served, llamacpp(folder / "twin") as twin:
+            found = _measured("llamacpp", [served, twin], _kept(folder, quick=quick), folder, 2 if quick else RERUNS, 0)
     bar = verdicts("again_llamacpp_same", found["again"], "same", SAME_AT_LEAST)
-    return Proof([bar], {"again": told(found["again"])}, found)
+    return Proof([bar], _told(found), found)
 
 
 def prove_vllm(*, quick: bool = False) -> Proof:
@@ -44,13 +46,17 @@ def prove_vllm(*, quick: bool = False) -> Proof:
     reruns, slowed = (2, 1) if quick else (RERUNS, SLOWED)
     with tempfile.TemporaryDirectory(prefix="penstock-again-") as name:
         folder = Path(name)
-        with vllm(folder / "server", [SLOWER]) as servers:
+        with vllm(folder / "server", [(), SLOWER]) as servers:
             found = _measured("vllm", servers, _kept(folder, quick=quick), folder, reruns, slowed)
     bars = [
         verdicts("again_vllm_same", found["again"], "same", SAME_AT_LEAST),
         verdicts("slowed_vllm_worse", found["slowed"], "worse", WORSE_AT_LEAST),
     ]
-    return Proof(bars, {kind: told(comparisons) for kind, comparisons in found.items()}, found)
+    return Proof(bars, _told(found), found)
+
+
+def _told(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    return {kind: told(comparisons) for kind, comparisons in found.items() if comparisons}
 
 
 def _kept(folder: Path, *, quick: bool) -> Path:
@@ -61,19 +67,27 @@ def _kept(folder: Path, *, quick: bool) -> Path:
 def _measured(
     engine: str, servers: Sequence[Served], kept: Path, folder: Path, reruns: int, slowed: int
 ) -> dict[str, list[Any]]:
-    """Comparisons with a new baseline, as `compare --json` tells them. A slowed server's come between the others."""
+    """`servers`: the one that has the baseline, its twin, and a slowed one. Comparisons with the first one, as `compare
+    --json` tells them; a slowed server's come between the others. Under `then` the first one beside its baseline."""
     contract = CONTRACTS[engine]
     _bench("baseline", "-f", str(contract), "--folder", str(kept), *_of(servers[0]))
-    found: dict[str, list[Any]] = {"again": [], "slowed": []}
+    found: dict[str, list[Any]] = {"again": [], "slowed": [], "then": []}
     order = interleaved(reruns, slowed)
     for number, kind in enumerate(order):
         made = folder / f"{engine}-{number}.json.gz"
-        server = servers[1 if kind == "slowed" else 0]
-        _bench("run", "-f", str(contract), "--runs", str(RUNS[engine]), "--out", str(made), *_of(server))
-        said = _bench("compare", contract.stem, str(made), "--folder", str(kept), "--json", codes=(0, 1, 3, 4))
-        found[kind].append(json.loads(said))
+        other = servers[2 if kind == "slowed" else 1]
+        _bench(
+            "run", "-f", str(contract), "--runs", str(RUNS[engine]), "--out", str(made), "--against", other.url,
+            *_of(servers[0]),
+        )  # fmt: skip
+        found[kind].append(_compared(f"{made}-a", f"{made}-b", "--pairs"))
+        found["then"].append(_compared(contract.stem, f"{made}-a", "--folder", str(kept)))
         print(f"{engine} {number + 1}/{len(order)}, {kind}: {found[kind][-1]['verdict']}", file=sys.stderr, flush=True)
     return found
+
+
+def _compared(*arguments: str) -> Any:
+    return json.loads(_bench("compare", *arguments, "--json", codes=(0, 1, 3, 4)))
 
 
 def interleaved(reruns: int, slowed: int) -> list[str]:
