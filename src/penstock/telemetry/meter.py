@@ -9,6 +9,7 @@ from penstock.telemetry.catalogue import (
     ENGINE_LOAD,
     LEDGER,
     LIMITS,
+    LOOKUPS,
     PROCESS,
     QUEUE,
     REFUSALS,
@@ -114,6 +115,13 @@ class Meter:
             observe(numbers, TENANT_QUEUE, buckets.FIRST_TOKEN, wait_s)
         numbers[TENANT_SERVICE] += service
         numbers[TENANT_BACKLOG] += backlog_s
+        self.mark(row)
+
+    def add_lookup(self, outcome: str, seconds: float) -> None:
+        """Counts a look-up of token ids, and how long its request waited for it."""
+        row = self._writer.row(LOOKUPS, (outcome,))
+        row.numbers[0] += 1
+        row.numbers[1] += seconds
         self.mark(row)
 
     def traffic(self, route: str, model: str, engine: str) -> Row:
