@@ -219,6 +219,12 @@ async def test_before_an_engine_tells_anything_nothing_is_asked() -> None:
         assert not any(asked(engine) for engine in world.engines)
 
 
+async def test_a_prompt_that_fills_no_block_is_guessed() -> None:
+    async with Precise() as world:
+        decision = world.decision(await world.ask(post(CHAT, body("x" * 600))))
+        assert (decision["index"], decision["lookup"]) == ("approximate", "short")
+
+
 async def test_short_prompts_and_those_without_a_choice_are_not_looked_up() -> None:
     async with Precise() as world:
         assert world.decision(await world.ask(post(CHAT, body("hi"))))["index"] == "none"

@@ -44,6 +44,8 @@ class Outcome(StrEnum):
     LATE = "late"
     SPARED = "spared"
     FAILED = "failed"
+    SHORT = "short"
+    """Its tokens fill no block."""
     UNFIT = "unfit"
     """The prompt is not text alone, or salted, or of an endpoint that `/tokenize` does not know."""
     MUTE = "mute"
@@ -77,8 +79,10 @@ class Tokens:
             return ask
         began = monotonic()
         found, outcome = await self._find(ask, request, serving, began)
+        if found is not None and not found.chain:
+            found, outcome = None, Outcome.SHORT
         self._count(outcome, monotonic() - began)
-        if found is None or not found.chain:
+        if found is None:
             return msgspec.structs.replace(ask, lookup=outcome.value)
         return msgspec.structs.replace(ask, lookup=outcome.value, tokens=found.chain, prompt_tokens=found.tokens)
 
