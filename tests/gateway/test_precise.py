@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from penstock.gateway.caches import lookup
+from penstock.gateway import lookup
 from penstock.gateway.caches.news import Cached
 from penstock.gateway.why import why
 from penstock.policy.route.tokens import token_chain

@@ -20,9 +20,9 @@ from penstock.engines.http import HttpEngine
 from penstock.gateway.ask import AskReader
 from penstock.gateway.billing import Billing
 from penstock.gateway.books import Books
-from penstock.gateway.caches.lookup import Tokens
 from penstock.gateway.lessons import Lessons
 from penstock.gateway.limiter import Limiter
+from penstock.gateway.lookup import Tokens
 from penstock.gateway.relay import Relay
 from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import FleetView, health_settings
