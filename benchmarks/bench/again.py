@@ -2,8 +2,8 @@
 
 For llama.cpp and for vLLM a baseline of lab L06's contract is added to results/baselines. Then the contract is run on
 that server and on its twin in turn (ABAB), 20 times, and each time the two sets are compared; between those a vLLM that
-takes prompts in smaller steps stands against the first one 10 times. How the first one compares with its baseline, hours
-later, is noted beside it: a machine that is faster at one hour than at another is what interleaving is for.
+takes prompts in smaller steps stands against the first one 10 times. How the first one compares with its baseline then
+is noted beside it: a machine that is faster at one hour than at another is what interleaving is for.
 All of it by the commands that a user has: `penstock bench baseline`, `run --against`, `compare --pairs --json`.
 """
 

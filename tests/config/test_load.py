@@ -12,6 +12,7 @@ from penstock.config.section import Section
 from penstock.core.errors import ConfigError
 
 KEY = "k" * 24
+FAR = "engines: [{kind: http, name: a, url: 'http://h', %s}]"
 
 
 @pytest.fixture
@@ -88,6 +89,21 @@ def test_on_off_and_dates_are_text(document: Path) -> None:
         ("admin: {host: '::'}", ["admin.host: '::' is not loopback", "admin.token"]),
         ("admin: {host: '::', token: short}", ["admin.token", "at least 16"]),
         ("auth: {keys: [short]}", ["auth.keys.0", "at least 16"]),
+        ("routing: {prefixes: exact}", ["routing.prefixes", "found 'exact'"]),
+        ("routing: {token_wait: 0}", ["routing.token_wait", "found 0"]),
+        ("routing: {prefixes: precise}", ["routing.prefixes: 'precise' needs an engine", "set kv_events of an engine"]),
+        (FAR % "kv_events: 'h:5557'", ["engines.0.kv_events", "found 'h:5557'"]),
+        (FAR % "kv_events: 'tcp://h:0'", ["engines.0.kv_events: 'tcp://h:0' has no port from 1 to 65535"]),
+        (FAR % "kv_events: 'tcp://h:99999'", ["engines.0.kv_events", "has no port"]),
+        (FAR % "kv_replay: 'tcp://h:5558'", ["engines.0.kv_replay: 'tcp://h:5558' stands alone; set kv_events"]),
+        (
+            "engines: [{kind: dns, name: a, host: h, kv_events: 'tcp://h:5557'}]",
+            ["engines.0.kv_events: 'tcp://h:5557' is one host for all", "write tcp://*:5557"],
+        ),
+        (
+            "routing: {prefixes: precise}\nengines: [{kind: vllm, name: a, model: m, flags: {kv_events_config.a: t}}]",
+            ["engines.0.flags.kv_events_config.a: Penstock sets this itself", "remove the flag"],
+        ),
         ("- a\n- b", ["must be keys such as `listen:`, found a list"]),
         ("listen: [", ["not valid YAML", "line"]),
         ("listen: {}\nlisten: {}", ["key 'listen' is written twice", "line 2"]),
@@ -106,6 +122,24 @@ def test_refusals_name_field_value_and_fix(document: Path, text: str, parts: lis
     message = refusal(document, text)
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "{kind: http, name: a, url: 'http://h', kv_events: 'tcp://10.0.0.5:5557', kv_replay: 'tcp://*:5558'}",
+        "{kind: http, name: a, url: 'http://h', kv_events: 'tcp://[fd00::1]:5557'}",
+        "{kind: dns, name: a, host: h, kv_events: 'tcp://*:5557'}",
+        "{kind: vllm, name: a, model: m}",
+    ],
+)
+def test_precise_prefixes_need_one_engine_that_tells(document: Path, engine: str) -> None:
+    text = f"routing: {{prefixes: precise}}\nengines: [{engine}, {{kind: llamacpp}}]"
+    assert read(document, text).config.routing.prefixes == "precise"
+
+
+def test_a_flag_of_ones_own_is_fine_where_prefixes_are_guessed(document: Path) -> None:
+    read(document, "engines: [{kind: vllm, name: a, model: m, flags: {kv-events-config: '{}'}}]")
 
 
 def test_a_missing_file_is_named(document: Path) -> None:

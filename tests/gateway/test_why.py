@@ -65,6 +65,12 @@ async def test_a_moved_request_tells_each_decision_and_who_was_left_out() -> Non
         assert told["retry_budget"]["retries"] == 1
 
 
+async def test_a_request_is_told_of_at_once_when_it_has_ended() -> None:
+    async with World(engines=2) as world:
+        answer = await world.ask(post(PATH, LONG))
+        assert len(why(world.app, answer.id)[0]["decisions"]) == 1
+
+
 async def test_one_engine_is_no_choice() -> None:
     async with World() as world:
         told = account(world, (await world.ask(post(PATH, LONG))).id)

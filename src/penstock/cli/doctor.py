@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from penstock.cli import checks
+from penstock.cli.caches import caches
 from penstock.cli.checks import FAIL, OK, Check
 from penstock.cli.fetch import cache, store
 from penstock.cli.options import config_option, json_option, read_config, set_option
@@ -55,4 +56,5 @@ def examine(path: Path | None, sets: tuple[str, ...]) -> list[Check]:
         *checks.files(config),
         *checks.engines(config),
         *signals(config),
+        *caches(config),
     ]

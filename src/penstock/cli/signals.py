@@ -1,6 +1,7 @@
 """What `penstock doctor` says of engines' metrics: whether they answer, and whether they tell what routing asks."""
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import httpx
 import msgspec
@@ -26,7 +27,10 @@ def signals(config: Config) -> Iterator[Check]:
         if isinstance(engine, Http) and engine.metrics != "off" and engine.dialect != "none":
             yield _read(engine, f"engines.{index}")
     by_url = {engine.name for engine in config.engines if isinstance(engine, Http)}
-    yield from (_told(row) for row in _running(config) if row.name not in by_url and row.state == "ready")
+    yield from (_told(row) for row in running(config, _Row) if row.name not in by_url and row.state == "ready")
+
+
+R = TypeVar("R")
 
 
 class _Load(msgspec.Struct):
@@ -40,10 +44,6 @@ class _Row(msgspec.Struct):
     name: str
     state: str = ""
     load: _Load | None = None
-
-
-class _Rows(msgspec.Struct):
-    engines: list[_Row]
 
 
 def _read(engine: Http, path: str) -> Check:
@@ -81,12 +81,14 @@ def _judged(name: str, dialect: str, missing: tuple[str, ...]) -> Check:
     return Check(name, WARN, f"without {'; '.join(lacking)}: unknown to routing", fix)
 
 
-def _running(config: Config) -> list[_Row]:
+def running(config: Config, row: type[R]) -> list[R]:
+    """The rows of /admin/engines of a Penstock that runs with this config; none when there is none."""
     try:
         with httpx.Client(trust_env=False, timeout=PROBE_S) as client:
             response = client.get(f"{admin_url(config)}/admin/engines", headers=_bearer(config.admin.token))
-        return msgspec.json.decode(response.content, type=_Rows).engines
-    except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError):
+        rows = msgspec.json.decode(response.content, type=dict[str, list[msgspec.Raw]])["engines"]
+        return [msgspec.json.decode(each, type=row) for each in rows]
+    except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError, KeyError):
         return []
 
 

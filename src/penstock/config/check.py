@@ -4,6 +4,7 @@ import ipaddress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from penstock.config.kv_events import check_kv_events
 from penstock.config.oidc import check_oidc
 from penstock.config.schema import Config
 from penstock.core.errors import ConfigError
@@ -16,6 +17,7 @@ def check(config: Config) -> None:
     _exposure(config)
     _keys(config)
     _tenants(config)
+    check_kv_events(config)
     for index, engine in enumerate(config.engines):
         url = getattr(engine, "url", None)
         if url is not None:

@@ -12,6 +12,7 @@ Dialect = Annotated[
     Meta(description="Whose metric names it uses; `auto` finds out, `none` reads no metrics"),
 ]
 EngineName = Annotated[Name, Meta(description="Name of the engine in metrics, logs and the console")]
+KvAddress = Annotated[str, Meta(pattern=r"^(tcp://(\*|\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]*]+):[0-9]{1,5})?$")]
 EnginePort = Annotated[int, Meta(ge=1, le=65535, description="TCP port of every engine found")]
 Pool = Annotated[Name, Meta(description="Engines of one pool share a queue and stand in for each other")]
 Role = Annotated[
@@ -81,6 +82,13 @@ class Remote(Section, frozen=True, kw_only=True):
     dialect: Dialect = "auto"
     metrics: Annotated[
         str, Meta(description="URL of its metrics; empty asks `/metrics` at the root of its URL, `off` asks none")
+    ] = ""
+    kv_events: Annotated[
+        KvAddress,
+        Meta(description="Where vLLM publishes its KV events, `tcp://host:port`; `*` is the engine's own host"),
+    ] = ""
+    kv_replay: Annotated[
+        KvAddress, Meta(description="Where it sends past ones again, its `replay_endpoint`; `*` as in `kv_events`")
     ] = ""
     pool: Pool = "default"
     role: Role = "both"

@@ -22,6 +22,14 @@ class Routing(Section, frozen=True):
     block_bytes: Annotated[int, Meta(ge=64, le=65_536, description="Bytes of prompt per block of the prefix index")] = (
         256
     )
+    prefixes: Annotated[
+        Literal["approximate", "precise"],
+        Meta(description="Where prompts are cached: by what was sent there, or by the KV events of vLLM"),
+    ] = "approximate"
+    token_wait: Annotated[
+        float,
+        Meta(gt=0, le=10, description="`precise`: seconds a request waits for its token ids before it goes without"),
+    ] = 0.03
     window: Annotated[
         float, Meta(ge=1, description="`balanced`: an engine is near the least load up to this many times it")
     ] = 1.3

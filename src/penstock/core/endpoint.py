@@ -37,6 +37,10 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Money per million tokens."""
     max_in_flight: int = 0
     """Requests each worker sends it at once; 0 for no bound."""
+    kv_events: str = ""
+    """Address where it publishes what comes into its KV cache and leaves it; empty when it does not."""
+    kv_replay: str = ""
+    """Address that sends past ones again."""
     reason: str = ""
     """Why the state is not READY, for people."""
 

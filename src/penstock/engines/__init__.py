@@ -7,5 +7,6 @@ process     what supervised processes have in common
 discovery   engines started elsewhere: where they are now
 lora        vLLM's adapters: list, load, unload
 kv_events   what vLLM says of its KV cache, as it happens
+kv_blocks   what is in its cache, by those events
 models      where model files come from, and how they are kept and verified
 """

@@ -4,6 +4,7 @@ Two shapes are read: events as mappings with a `type`, and, of older versions, a
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -26,6 +27,10 @@ class Stored(msgspec.Struct, frozen=True):
     """Where they lie: `GPU` (on any device), `CPU`, `STORAGE`; empty when it does not tell."""
     group: int = 0
     """Group of layers with a cache of its own; models with one kind of attention have one."""
+    kind: str = ""
+    """Kind of attention of the group, e.g. `full_attention`; empty when it does not tell."""
+    own: tuple[bool, ...] = ()
+    """For each block, whether more than its tokens and its adapter went into it: an image, a salt. Empty: none."""
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -66,7 +71,9 @@ class _Stored(msgspec.Struct):
     lora_id: int | None = None
     medium: str | None = None
     lora_name: str | None = None
+    extra_keys: Any = None
     group_idx: int | None = None
+    kv_cache_spec_kind: str | None = None
 
 
 class _Removed(msgspec.Struct):
@@ -78,6 +85,7 @@ class _Removed(msgspec.Struct):
 ARRAYS = {
     "BlockStored": (
         "block_hashes", "parent_block_hash", "token_ids", "block_size", "lora_id", "medium", "lora_name",
+        "extra_keys",
     ),
     "BlockRemoved": ("block_hashes", "medium"),
     "AllBlocksCleared": (),
@@ -126,7 +134,17 @@ def _stored(read: _Stored) -> Stored:
         adapter=adapter,
         medium=read.medium or "",
         group=read.group_idx or 0,
+        kind=read.kv_cache_spec_kind or "",
+        own=_own(read.extra_keys, adapter),
     )
+
+
+def _own(extra_keys: object, adapter: str) -> tuple[bool, ...]:
+    """Which blocks have keys besides the adapter's name, from one list of keys (or None) per block."""
+    if not isinstance(extra_keys, list):
+        return ()
+    own = tuple(any(key != adapter for key in keys) if isinstance(keys, list) else bool(keys) for keys in extra_keys)
+    return own if any(own) else ()
 
 
 class Order:

@@ -42,11 +42,20 @@ class KvEvents:
         self._waiting: deque[Event] = deque()
         self._begun = False
 
+    @property
+    def last(self) -> int:
+        """Number of the last batch taken; -1 before the first."""
+        return self._order.expected - 1
+
     async def __aenter__(self) -> "KvEvents":
+        """Raises OSError for an address that cannot be connected to. One where nobody listens is waited for."""
         self._live = self._context.socket(zmq.SUB)
         self._live.set_hwm(QUEUED)
         self._live.subscribe(self._topic)
-        self._live.connect(self._publisher)
+        try:
+            self._live.connect(self._publisher)
+        except zmq.ZMQError as error:
+            raise OSError(f"{self._publisher}: {error}") from error
         return self
 
     async def __aexit__(

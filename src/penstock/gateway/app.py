@@ -22,6 +22,7 @@ from penstock.gateway.billing import Billing
 from penstock.gateway.books import Books
 from penstock.gateway.lessons import Lessons
 from penstock.gateway.limiter import Limiter
+from penstock.gateway.lookup import Tokens
 from penstock.gateway.relay import Relay
 from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import FleetView, health_settings
@@ -96,6 +97,9 @@ class App:
         self.retries = RetryBudget(RetrySettings(ratio=config.resilience.retry_ratio))
         self.chance: Callable[[], float] = random.random
         self.fleet = FleetView(self._open_engine, config.routing, Health(health_settings(config.resilience)))
+        precise = config.routing.prefixes == "precise"
+        self.tokens = Tokens(config.routing.token_wait, self.fleet, meter.add_lookup) if precise else None
+        """Looks up token ids; None where prefixes are guessed by what was sent where."""
         self.limiter = Limiter(config.rate_limits, load_book(config.ledger.prices), tell, self.fleet.known_model)
         self.draining = False
         self.waiting = Waiting(config.queue, self.fleet, fair_settings(config.queue))

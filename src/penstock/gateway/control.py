@@ -13,6 +13,7 @@ import msgspec
 from penstock.config.schema import Config
 from penstock.core.endpoint import Endpoint
 from penstock.core.load import Load
+from penstock.gateway.caches.news import Cached
 from penstock.policy.identity.resolve import Changes
 from penstock.policy.limit.messages import Grants, Wants
 from penstock.state.identity.jwks import PublicKey
@@ -86,7 +87,7 @@ class ProviderKeys(msgspec.Struct, tag=True):
     keys: tuple[PublicKey, ...]
 
 
-ToWorker = Start | Fleet | Loads | Ask | Drain | Identity | ProviderKeys | Grants
+ToWorker = Start | Fleet | Loads | Cached | Ask | Drain | Identity | ProviderKeys | Grants
 ToSupervisor = Up | Failed | Answer | Wants
 In = TypeVar("In")
 

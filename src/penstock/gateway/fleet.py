@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -57,6 +58,12 @@ def base_url(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1")
 
 
+def at_host(address: str, url: str) -> str:
+    """An address whose host may be `*`, which stands for the host of `url`."""
+    host = urlsplit(url).hostname or ""
+    return address.replace("*", f"[{host}]" if ":" in host else host)
+
+
 def entry(model: str, owner: str) -> bytes:
     """A `/v1/models` entry for a model that no engine described."""
     return msgspec.json.encode({"id": model, "object": "model", "created": 0, "owned_by": owner})
@@ -99,6 +106,8 @@ class HttpMember:
             role=settings.role,
             cost=settings.cost,
             max_in_flight=settings.max_in_flight,
+            kv_events=at_host(settings.kv_events, url),
+            kv_replay=at_host(settings.kv_replay, url),
         )
 
     @property

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.clock import monotonic
+from penstock.core.endpoint import Endpoint
 from penstock.core.errors import (
     InternalError,
     NotFound,
@@ -29,6 +30,7 @@ from penstock.gateway.waiting import bounded, party_of, patience
 from penstock.gateway.why import headers_of
 from penstock.policy.identity.access import model_allowed, permit
 from penstock.policy.resilience.advice import AdviceSettings, advise
+from penstock.policy.route.facts import Ask
 from penstock.wire.openai import Call, read_call, with_model
 from penstock.wire.paths import check_path
 
@@ -127,7 +129,10 @@ def _answer(app: App, relay: Relay, request: Request, call: Call) -> Way:
         return _answer_from_one(app, relay, request, call, serving[0].name)
     for engine in serving:
         if not engine.max_in_flight:  # it never is full, so nobody ever waits
-            tries = Tries(app, relay, call, app.asks.read(request, call, relay.principal), serving)
+            ask = app.asks.read(request, call, relay.principal)
+            if app.tokens is not None:
+                return _answer_by_tokens(app, relay, request, call, ask)
+            tries = Tries(app, relay, call, ask, serving)
             return _answer_from_engine(app, relay, request, call, tries)
     return _answer_within_bounds(app, relay, request, call)
 
@@ -161,6 +166,22 @@ async def _answer_from_one(app: App, relay: Relay, request: Request, call: Call,
         fresh = True
 
 
+async def _answer_by_tokens(app: App, relay: Relay, request: Request, call: Call, ask: Ask) -> RequestError | None:
+    """As `_answer_from_engine`, once the prompt's token ids are known or will not be."""
+    ask = await _with_tokens(app, relay, request, ask, app.fleet.serving(call.model))
+    serving = app.fleet.serving(call.model)  # engines come and go meanwhile
+    tries = Tries(app, relay, call, ask if len(serving) > 1 else SOLE, serving)
+    return await _answer_from_engine(app, relay, request, call, tries)
+
+
+async def _with_tokens(app: App, relay: Relay, request: Request, ask: Ask, serving: Sequence[Endpoint]) -> Ask:
+    assert app.tokens is not None
+    ask = await app.tokens.add(ask, request, serving)
+    if relay.left:
+        raise client_left()
+    return ask
+
+
 async def _answer_or_stand_in(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
     """Asks for the model, then for those that stand in for it, as long as nothing has reached the client."""
     model = app.models.get(call.model or "")
@@ -186,6 +207,9 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
     serving = fleet.serving(call.model)
     choice, may_wait = len(serving) > 1, bounded(serving)
     ask = app.asks.read(request, call, relay.principal, choice=choice) if choice or may_wait else SOLE
+    if app.tokens is not None and choice:
+        ask = await _with_tokens(app, relay, request, ask, serving)
+        serving = fleet.serving(call.model)
     place = app.bulkheads.enter(relay.model) if app.models else None
     if app.models and place is None:
         bound = app.models[relay.model].max_in_flight

@@ -69,11 +69,19 @@ class ManagedMember:
     def _changed(self, status: ProcessStatus) -> None:
         # The models stay known while it restarts: their requests get a 503, not a 404.
         models = status.models or self._endpoint.models
-        self._become(status.state, status.address, models, status.reason)
+        self._become(
+            status.state, status.address, models, status.reason, kv_events=status.kv_events, kv_replay=status.kv_replay
+        )
 
-    def _become(self, state: EngineState, url: str, models: dict[str, bytes], reason: str) -> None:
+    def _become(self, state: EngineState, url: str, models: dict[str, bytes], reason: str, **more: str) -> None:
         endpoint = msgspec.structs.replace(
-            self._endpoint, state=state, url=url, models=models, adapters=frozenset(adapters_of(models)), reason=reason
+            self._endpoint,
+            state=state,
+            url=url,
+            models=models,
+            adapters=frozenset(adapters_of(models)),
+            reason=reason,
+            **more,
         )
         if endpoint.state is not self._endpoint.state:
             self._since = wall()
@@ -162,7 +170,13 @@ def llamacpp_member(
 
 
 def vllm_member(
-    settings: Vllm, on_change: Callable[[], None], environ: Mapping[str, str], cache: Path, interval_s: float
+    settings: Vllm,
+    on_change: Callable[[], None],
+    environ: Mapping[str, str],
+    cache: Path,
+    interval_s: float,
+    *,
+    kv_events: bool = False,
 ) -> ManagedMember:
     """`vllm serve` in a child process. `cache`: where what an installed version says of its flags is kept."""
 
@@ -176,6 +190,7 @@ def vllm_member(
                 flags=dict(settings.flags),
                 environment=settings.environment,
                 adapters=settings.adapters,
+                kv_events=kv_events,
                 startup_timeout_s=settings.startup_timeout,
                 stop_timeout_s=settings.stop_timeout,
             ),

@@ -22,6 +22,8 @@ class Surroundings(NamedTuple):
     model_paths: Mapping[str, Path]
     """Engine name -> model file, for engines that run their model here."""
     load_interval_s: float
+    kv_events: bool = False
+    """Whether engines that are started here publish their KV events."""
 
 
 def _http(settings: Http, around: Surroundings) -> Group:
@@ -35,7 +37,9 @@ def _llamacpp(settings: LlamaCpp, around: Surroundings) -> Group:
 
 def _vllm(settings: Vllm, around: Surroundings) -> Group:
     cache = cache_folder(around.environ, Path.home())
-    return vllm_member(settings, around.on_change, around.environ, cache, around.load_interval_s)
+    return vllm_member(
+        settings, around.on_change, around.environ, cache, around.load_interval_s, kv_events=around.kv_events
+    )
 
 
 def _dns(settings: Dns, around: Surroundings) -> Group:

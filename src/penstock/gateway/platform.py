@@ -15,6 +15,7 @@ from penstock.core.errors import BadRequest, NotFound
 from penstock.core.load import Load
 from penstock.engines.lora import AdapterError, AdapterNotFound, Adapters
 from penstock.gateway.admin.state import Buckets, Costs, Fairness, Limits, Row, Totals
+from penstock.gateway.caches.fleet import Caches
 from penstock.gateway.crew import Hand
 from penstock.gateway.fairness import LOOK_S, Shares
 from penstock.gateway.fleet import Group, Member
@@ -22,7 +23,7 @@ from penstock.gateway.stores import Stores
 from penstock.gateway.uses import limit_row
 from penstock.gateway.waiting import Share
 from penstock.telemetry import buckets, series
-from penstock.telemetry.catalogue import MISSING, PLATFORM, PROCESS, REQUESTS, SHEETS, SIGNALS, TRAFFIC
+from penstock.telemetry.catalogue import CACHES, MISSING, PLATFORM, PROCESS, REQUESTS, SHEETS, SIGNALS, TRAFFIC
 from penstock.telemetry.exposition import render
 from penstock.telemetry.meter import BETWEEN, CONNECTIONS, EVENTS, FIRST_TOKEN, IN_FLIGHT, INPUT, OUTPUT
 
@@ -43,6 +44,8 @@ class Platform:
         """Workers alive, draining ones included."""
         self.groups: list[Group] = []
         """Entries of the config in force, in its order."""
+        self.caches: Caches | None = None
+        """What engines tell of theirs."""
         self.stores: Stores | None = None
         """Of limits, costs and tenants."""
         self.worker_restarts = self.reloads = self.reload_failures = 0
@@ -78,6 +81,8 @@ class Platform:
             if member.load is not None:
                 rows[SIGNALS.name, (endpoint.name,)] = _signals(member.load)
                 rows |= {(MISSING.name, (endpoint.name, signal)): [1.0] for signal in member.load.missing}
+        for follower in self.caches.followers if self.caches is not None else ():
+            rows[CACHES.name, (follower.engine,)] = follower.row()
         up = sum(hand.up and not hand.draining for hand in self.hands)
         rows["platform", ()] = [up, self.worker_restarts, self.reloads, self.reload_failures]
         if self.stores is not None:
@@ -114,6 +119,8 @@ class Platform:
                 "role": endpoint.role,
                 "adapters": sorted(endpoint.adapters),
                 "load": _load(member.load),
+                "kv_events": endpoint.kv_events or None,
+                "cache": self.caches.describe(endpoint.name) if self.caches is not None else None,
             }
             rows.append(row | member.describe())
         return rows

@@ -30,6 +30,9 @@ from penstock.gateway.admin.app import create_admin
 from penstock.gateway.admin.settings import AdminSettings
 from penstock.gateway.admin.tenants import Tenants
 from penstock.gateway.books import actor_of
+from penstock.gateway.caches.fleet import Caches
+from penstock.gateway.caches.news import Cached
+from penstock.gateway.caches.source import check_source, open_source
 from penstock.gateway.control import Drain, Fleet, Loads
 from penstock.gateway.crew import Hand, hire
 from penstock.gateway.fleet import Group
@@ -108,6 +111,7 @@ class Supervisor:
         self._reloading = asyncio.Lock()
         self._bannered = False
         self.platform = Platform("")
+        self.caches = self.platform.caches = Caches(open_source, self._tell_cached)
         self.stores = self.platform.stores = Stores(config, lambda: self.platform.hands)
         self.platform.audited = self.stores.audited
 
@@ -136,6 +140,7 @@ class Supervisor:
             self._listener.close()
             await self._dismiss(self.platform.hands)
             await self._stop_engines(self._engines)
+            await self.caches.close()
             admin.should_exit = True
             await serving
             await self._tasks.cancel()
@@ -199,7 +204,13 @@ class Supervisor:
         for settings in config.engines:
             engine = running.get(settings.name)
             if engine is None or engine.settings != settings:
-                around = Surroundings(self._engines_changed, os.environ, model_paths, config.routing.load_interval)
+                around = Surroundings(
+                    self._engines_changed,
+                    os.environ,
+                    model_paths,
+                    config.routing.load_interval,
+                    kv_events=config.routing.prefixes == "precise",
+                )
                 group = open_group(settings, around)
                 engine = Running(settings, group, self._tasks.spawn(group.run()))
             engines.append(engine)
@@ -222,6 +233,12 @@ class Supervisor:
         endpoints = self._endpoints()
         for hand in self._crew:
             hand.send(Fleet(endpoints))
+        # After the workers have heard of it: they know nothing of an engine's cache before they know the engine.
+        self.caches.follow(endpoints if self._config.routing.prefixes == "precise" else ())
+
+    def _tell_cached(self, news: Cached) -> None:
+        for hand in self._crew:
+            hand.send(news)
 
     async def _tell_loads(self) -> None:
         """Passes the engines' readings on to the workers."""
@@ -251,6 +268,8 @@ class Supervisor:
             raise PenstockError(f"a worker could not start: {error or 'it took too long'}") from None
         for hand in hands:
             hand.send(Fleet(endpoints()))
+            for news in self.caches.snapshot():
+                hand.send(news)
             self._tasks.spawn(self._watch(hand))
         return hands
 
@@ -373,6 +392,8 @@ def check_files(config: Config) -> None:
     except OSError as error:
         raise ConfigError(f"listen.tls: cannot use the certificate and key: {error}") from None
     open_log(config.log.access).close()
+    if config.routing.prefixes == "precise":
+        check_source()
 
 
 def bind(section: str, host: str, port: int, backlog: int) -> socket.socket:

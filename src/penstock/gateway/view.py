@@ -10,6 +10,7 @@ from penstock.core.errors import BadRequest, Unavailable
 from penstock.core.load import Load
 from penstock.gateway.answer import no_such_model
 from penstock.gateway.ask import SOLE
+from penstock.gateway.caches.news import Cached
 from penstock.gateway.verdict import Verdict
 from penstock.policy.resilience.breaker import BreakerSettings
 from penstock.policy.resilience.health import Health, HealthSettings
@@ -27,7 +28,12 @@ RETRY_AFTER_S = 2.0
 
 def route_settings(routing: Routing) -> RouteSettings:
     """The router's settings from the config."""
-    return RouteSettings(policy=routing.policy, block_bytes=routing.block_bytes, window_relative=routing.window)
+    return RouteSettings(
+        policy=routing.policy,
+        precise=routing.prefixes == "precise",
+        block_bytes=routing.block_bytes,
+        window_relative=routing.window,
+    )
 
 
 def health_settings(resilience: Resilience) -> HealthSettings:
@@ -56,6 +62,8 @@ class FleetView:
         """Requests under way that had no choice: the router knows nothing of them. Engine -> how many."""
         self._loads: Mapping[str, Load] = {}
         self._weights: Mapping[str, float] = {}
+        self.block_tokens: dict[str, int] = {}
+        """Engine -> tokens of a block of its KV cache, of those that tell what is in it."""
         self.endpoints: tuple[Endpoint, ...] = ()
         self.engines: dict[str, Engine] = {}
         """The client side of every engine that has an address."""
@@ -108,6 +116,14 @@ class FleetView:
         """New readings of the engines' metrics."""
         self._loads = loads
         self._tell_router()
+
+    def take_cached(self, told: Cached) -> None:
+        """What an engine told of its KV cache."""
+        if told.void:
+            self.router.cleared(told.engine, empty=told.empty)
+        self.router.told(told.engine, told.stored, told.removed, whole=told.whole)
+        if told.block_tokens:
+            self.block_tokens[told.engine] = told.block_tokens
 
     def weigh(self, now: float) -> None:
         """Asks how much of its fair share each engine may get now. Called after failures and a few times a second."""

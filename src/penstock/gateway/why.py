@@ -17,8 +17,9 @@ UNCHOSEN = "one engine serves this model: there was no choice"
 
 def why(app: App, request_id: str) -> list[dict[str, Any]]:
     """One row when this worker knows the request, running or lately ended; none otherwise."""
-    decisions = app.decisions(request_id)
+    # First, as it books what has just ended: the decisions go with the Record.
     record = next((record for record in app.recent(1 << 30) if record.id == request_id), None)
+    decisions = app.decisions(request_id)
     running = next((row for row in app.live() if row["id"] == request_id), None)
     if record is None and running is None:
         return []

@@ -26,6 +26,7 @@ from penstock.core.errors import PenstockError
 from penstock.core.tasks import Tasks
 from penstock.gateway.app import App
 from penstock.gateway.billing import Billing
+from penstock.gateway.caches.news import Cached
 from penstock.gateway.connection import Connection
 from penstock.gateway.control import (
     Answer,
@@ -159,12 +160,14 @@ class Worker:
                 if self._app is not None:
                     self._tell(self._app, message)
 
-    def _tell(self, app: App, message: Fleet | Loads | Grants | Ask) -> None:
+    def _tell(self, app: App, message: Fleet | Loads | Cached | Grants | Ask) -> None:
         match message:
             case Fleet():
                 app.fleet.update(message.endpoints, monotonic())
             case Loads():
                 app.fleet.take_loads(message.loads)
+            case Cached():
+                app.fleet.take_cached(message)
             case Grants():
                 app.limiter.take(message, monotonic())
             case Ask():

@@ -172,7 +172,19 @@ COLLECTOR = Sheet(
     (_histogram("penstock_gc_pause_seconds", buckets.PAUSE, "Runs of Python's garbage collector, and how long"),),
 )
 
-SHEETS = (REQUESTS, TRAFFIC, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS, LEDGER, LIMITS, TENANTS, LOOP, COLLECTOR)
+LOOKUPS = Sheet(
+    "prefix_lookups",
+    ("outcome",),
+    (
+        _counter("penstock_prefix_lookup", "Prompts whose token ids were looked up before routing, by what came of it"),
+        _counter("penstock_prefix_lookup_seconds", "Time requests waited for the token ids of their prompts"),
+    ),
+)
+"""Only where `routing.prefixes` is `precise`."""
+
+SHEETS = (
+    REQUESTS, TRAFFIC, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS, LEDGER, LIMITS, TENANTS, LOOP, COLLECTOR, LOOKUPS,
+)  # fmt: skip
 """What workers write. Rows of all workers are added up."""
 
 SIGNALS = Sheet(
@@ -195,6 +207,18 @@ MISSING = Sheet(
     ("engine", "signal"),
     (_gauge("penstock_engine_signals_missing", "1 for a signal that the engine should export and does not"),),
 )
+
+CACHES = Sheet(
+    "engine_caches",
+    ("engine",),
+    (
+        _counter("penstock_engine_kv_events", "Events that the engine told of its KV cache"),
+        _counter("penstock_engine_kv_event_gaps", "Batches of such events that were lost for good"),
+        _gauge("penstock_engine_cached_blocks", "Blocks of prompts known to be in the engine's KV cache"),
+        _gauge("penstock_engine_cache_whole", "1 while all that is in the engine's KV cache is known"),
+    ),
+)
+"""Of engines that are followed. Counts begin anew when an engine comes back."""
 
 SHIPPING = Sheet(
     "ledger_shipping",
@@ -240,6 +264,7 @@ STATE = Sheet(
 PLATFORM = (
     SIGNALS,
     MISSING,
+    CACHES,
     SHIPPING,
     LIMIT_STORE,
     SHARES,

@@ -10,6 +10,7 @@ from penstock.telemetry.catalogue import (
     ENGINE_LOAD,
     LEDGER,
     LIMITS,
+    LOOKUPS,
     LOOP,
     PROCESS,
     QUEUE,
@@ -135,6 +136,13 @@ class Meter:
             row = self._writer.row(COLLECTOR, (worker, str(generation)))
             observe(row.numbers, PAUSE, buckets.PAUSE, pause_s)
             self.mark(row)
+
+    def add_lookup(self, outcome: str, seconds: float) -> None:
+        """Counts a look-up of token ids, and how long its request waited for it."""
+        row = self._writer.row(LOOKUPS, (outcome,))
+        row.numbers[0] += 1
+        row.numbers[1] += seconds
+        self.mark(row)
 
     def traffic(self, route: str, model: str, engine: str) -> Row:
         key = (route, model, engine)

@@ -1,10 +1,13 @@
 """Flags of `vllm serve`: read from its help, checked, turned into a command line."""
 
+import json
+
 import pytest
 
 from penstock.core.errors import ConfigError
 from penstock.engines.vllm.child import last_errors
 from penstock.engines.vllm.drain import unfinished
+from penstock.engines.vllm.events import with_events
 from penstock.engines.vllm.flags import Option, command_line, read_help
 from penstock.engines.vllm.settings import Flag, VllmSettings
 from penstock.engines.vllm.supervise import environment
@@ -94,3 +97,30 @@ def test_an_engine_that_does_not_tell_is_not_idle() -> None:
     assert unfinished(text, 0.0) is None
     assert unfinished(text + 'vllm:num_requests_waiting{engine="0"} 4.0\n', 0.0) == 7.0
     assert unfinished("", 0.0) is None
+
+
+def test_events_are_published_where_no_other_machine_hears_them() -> None:
+    settings, addresses = with_events(VllmSettings("a", "m", flags={"seed": 1}, kv_events=True), KNOWN)
+    words = command_line(settings, 1, KNOWN)
+    (word,) = (each for each in words if each.startswith("--kv-events-config="))
+    config = json.loads(word.partition("=")[2])
+    assert config == {
+        "enable_kv_cache_events": True, "publisher": "zmq",
+        "endpoint": addresses["kv_events"], "replay_endpoint": addresses["kv_replay"],
+    }  # fmt: skip
+    assert len(set(addresses.values())) == 2
+    assert all(address.startswith("ipc://@") for address in addresses.values())
+    assert "--seed=1" in words
+    assert with_events(settings, KNOWN)[1] != addresses, "each start has its own"
+
+
+@pytest.mark.parametrize(
+    ("settings", "known"),
+    [
+        (VllmSettings("a", "m"), KNOWN),
+        (VllmSettings("a", "m", kv_events=True), {}),
+        (VllmSettings("a", "m", kv_events=True, flags={"data_parallel_size": 2}), KNOWN),
+    ],
+)
+def test_no_events_unless_wanted_known_and_of_one_cache(settings: VllmSettings, known: dict[str, Option]) -> None:
+    assert with_events(settings, known) == (settings, {"kv_events": "", "kv_replay": ""})

@@ -106,6 +106,18 @@ async def test_it_starts_checks_serves_and_leaves_nothing(watched: Callable) -> 
     ]  # fmt: skip
 
 
+async def test_it_says_where_it_publishes_its_events(watched: Callable) -> None:
+    async with watched(settings={"kv_events": True}) as engine:
+        first = await engine.until(EngineState.READY)
+        assert first.kv_events in Path(f"/proc/{first.pid}/cmdline").read_text()  # noqa: ASYNC240
+        os.kill(first.pid, signal.SIGKILL)
+        await engine.until(EngineState.RESTARTING)
+        second = await engine.until(EngineState.READY)
+        assert second.kv_events
+        assert second.kv_replay
+        assert second.kv_events != first.kv_events
+
+
 async def test_a_killed_one_is_replaced_and_its_helpers_go_with_it(watched: Callable) -> None:
     before = helpers()
     async with watched() as engine:

@@ -6,9 +6,11 @@ import pytest
 
 from penstock.core.load import Load
 from penstock.policy.route.facts import Ask, Decision, EngineFacts
+from penstock.policy.route.prefix import prompt_chain
 from penstock.policy.route.rendezvous import key_of, preferred
 from penstock.policy.route.router import Router
 from penstock.policy.route.settings import RouteSettings
+from penstock.policy.route.tokens import token_chain
 from tests.policy.route.fleets import engine, reading
 
 CHAIN = tuple(range(1, 41))
@@ -139,17 +141,78 @@ def test_weights_decide_what_counts() -> None:
     assert chosen(routed("weighted", *engines, weights={"load": 1.0}), Ask("m")).engine == "b"
 
 
-def test_events_alone_tell_a_precise_router() -> None:
+IDS = list(range(640))
+TOKENS = token_chain(IDS, 16)
+
+
+def test_events_tell_a_precise_router_of_those_that_tell_all() -> None:
     router = routed("balanced", engine("a"), engine("b"), precise=True)
-    ask = Ask("m", CHAIN, 640)
+    for name in "ab":
+        router.told(name, (), (), whole=True)
+    ask = Ask("m", CHAIN, 640, tokens=TOKENS)
     router.end(router.begin("a", ask, 0.0), 0.1)
-    assert chosen(router, ask).matched_tokens == 0
-    router.stored("b", CHAIN[:30], None)
+    assert chosen(router, ask).matched_tokens == 0, "what was sent there is for the engine to tell"
+    router.told("b", TOKENS[:30], (), whole=True)
     decision = chosen(router, ask)
     assert (decision.engine, decision.matched_tokens) == ("b", 30 * 16)
-    router.removed("b", CHAIN[10:30])
+    assert router.explain(decision)["index"] == "precise"
+    router.told("b", (), TOKENS[10:30], whole=True)
     assert chosen(router, ask).matched_tokens == 160
-    router.cleared("b")
+    router.cleared("b", empty=True)
+    assert chosen(router, ask).matched_tokens == 0
+
+
+def test_a_prompt_on_its_way_is_taken_to_be_cached() -> None:
+    """An engine tells of blocks when they are computed, and others with the same prompt come before that."""
+    router = routed("balanced", engine("a"), engine("b"), precise=True)
+    for name in "ab":
+        router.told(name, (), (), whole=True)
+    ask = Ask("m", CHAIN, 640, tokens=TOKENS)
+    lease = router.begin("b", ask, 0.0)
+    assert chosen(router, ask).engine == "b"
+    assert chosen(router, ask).matched_tokens == 640
+    router.end(lease, 0.1)
+    assert chosen(router, ask).matched_tokens == 0
+
+
+def test_an_engine_that_does_not_tell_all_is_guessed_at() -> None:
+    router = routed("balanced", engine("a"), engine("b"), precise=True)
+    router.told("a", TOKENS[:4], (), whole=True)
+    ask = Ask("m", prompt_chain(bytes(4 * 640), 256, "m"), 640, tokens=TOKENS)
+    router.end(router.begin("b", ask, 0.0), 0.1)
+    decision = chosen(router, ask)
+    assert decision.engine == "b", "what was sent there is all that is known of it"
+    assert decision.matched_tokens == 640 - 640 % 64
+    router.cleared("b", empty=False)
+    assert chosen(router, ask).engine == "b", "events were lost, and its cache is what it was"
+    router.cleared("b", empty=True)
+    decision = chosen(router, ask)
+    assert (decision.engine, decision.matched_tokens) == ("a", 64)
+    router.told("b", TOKENS[:8], (), whole=False)
+    assert chosen(router, ask).matched_tokens == 128
+
+
+def test_without_token_ids_what_was_sent_where_decides() -> None:
+    router = routed("balanced", engine("a"), engine("b"), precise=True)
+    router.told("a", TOKENS, (), whole=True)
+    known = Ask("m", CHAIN, 640, tokens=TOKENS)
+    router.end(router.begin("b", known, 0.0), 0.1)
+    decision = chosen(router, Ask("m", CHAIN, 640, lookup="late"))
+    assert decision.engine == "b"
+    told = router.explain(decision)
+    assert (told["index"], told["lookup"]) == ("approximate", "late")
+
+
+def test_an_engine_that_left_has_told_nothing() -> None:
+    router = routed("balanced", engine("a"), engine("b"), precise=True)
+    router.told("b", TOKENS, (), whole=True)
+    ask = Ask("m", CHAIN, 640, tokens=TOKENS)
+    lease = router.begin("b", ask, 0.0)
+    router.update([engine("a")])
+    router.update([engine("a"), engine("b")])
+    assert chosen(router, ask).matched_tokens == 0
+    router.end(lease, 0.2)
+    router.told("nobody", TOKENS, (), whole=True)
     assert chosen(router, ask).matched_tokens == 0
 
 

@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import and_
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.policy.route.approximate import ApproximateIndex
-from penstock.policy.route.precise import PreciseIndex
+from penstock.policy.route.precise import PreciseIndex, blended
 from penstock.policy.route.prefix import PER_SIZE, block_size, covered, longest, prompt_chain
+from penstock.policy.route.tokens import token_chain
 from tests.policy.route.fleets import PROPERTY
 
 BLOCK = 16
@@ -107,23 +109,61 @@ def test_usage_corrects_bytes_per_token() -> None:
 @PROPERTY
 @given(
     events=st.lists(
-        st.tuples(st.booleans(), st.sampled_from([1, 2]), st.lists(st.integers(0, 9), max_size=4)), max_size=30
+        st.tuples(
+            st.sampled_from(["stored", "removed", "cleared", "expect", "settle"]),
+            st.sampled_from([1, 2]),
+            st.sets(st.integers(0, 9), max_size=4),
+        ),
+        max_size=30,
     )
 )
-def test_events_leave_what_is_stored(events: list[tuple[bool, int, list[int]]]) -> None:
-    index = PreciseIndex(16)
+def test_an_engine_has_what_it_tells_and_what_is_on_its_way(events: list[tuple[str, int, set[int]]]) -> None:
+    index = PreciseIndex()
     held: dict[int, set[int]] = {1: set(), 2: set()}
-    for stored, bit, hashes in events:
-        if stored:
-            index.stored(bit, hashes, None)
-            held[bit] |= set(hashes)
-        else:
-            index.removed(bit, hashes)
-            held[bit] -= set(hashes)
+    under_way: dict[int, list[set[int]]] = {1: [], 2: []}
+    for what, bit, entries in events:
+        if what == "stored":
+            index.stored(bit, entries)
+            held[bit] |= entries
+        elif what == "removed":
+            index.removed(bit, entries)
+            held[bit] -= entries
+        elif what == "cleared":
+            index.cleared(bit)
+            held[bit].clear()
+        elif what == "expect":
+            index.expect(bit, entries)
+            under_way[bit].append(entries)
+        elif under_way[bit]:
+            index.settle(bit, under_way[bit].pop())
     chain = tuple(range(10))
     for bit, own in held.items():
         assert index.held(bit) == len(own)
-        assert deepest(index, chain, bit) == next((i for i in chain if i not in own), 10)
+        there = own.union(*under_way[bit])
+        assert deepest(index, chain, bit) == next((i for i in chain if i not in there), 10)
     index.forget(1)
     assert deepest(index, chain, 1) == 0
-    assert deepest(index, chain, 2) == next((i for i in chain if i not in held[2]), 10)
+    there = held[2].union(*under_way[2])
+    assert deepest(index, chain, 2) == next((i for i in chain if i not in there), 10)
+    index.forget(2)
+    assert index.lookup(chain) == []
+
+
+MASKS = st.lists(st.integers(0, 7), max_size=8).map(lambda masks: [m for m in accumulate(masks, and_, initial=7) if m])
+
+
+@PROPERTY
+@given(told=MASKS, guessed=MASKS, steps=st.lists(st.integers(1, 40), min_size=9, max_size=9), size=st.integers(1, 20))
+def test_a_guess_counts_as_far_as_its_tokens_reach(
+    told: list[int], guessed: list[int], steps: list[int], size: int
+) -> None:
+    chain = token_chain(list(range(8 * size)), size)
+    tokens = [float(n) for n in accumulate(steps)][: len(guessed)]
+    told = told[: len(chain)]
+    masks = blended(told, chain, guessed, tokens)
+    assert all(after & ~before == 0 for before, after in pairwise(masks))
+    for bit in (1, 2, 4):
+        known = longest(told, bit)[0]
+        depth = longest(guessed, bit)[0]
+        guess = int(tokens[depth - 1]) // size if depth else 0
+        assert longest(masks, bit)[0] == min(len(chain), max(known, guess))

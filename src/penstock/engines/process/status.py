@@ -21,6 +21,10 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     """Why it is not ready, or why the last child ended."""
     models: dict[str, bytes] = {}
     """Model id -> its entry of `/v1/models`, as JSON."""
+    kv_events: str = ""
+    """Address where it publishes its KV events; empty when it does not. It changes with every start."""
+    kv_replay: str = ""
+    """Address that sends past ones again."""
     version: str = ""
     """Version of the engine, where it is known; empty before that."""
 

@@ -89,7 +89,7 @@ def command_line(settings: VllmSettings, port: int, known: dict[str, Option]) ->
     words = ["serve", settings.model, "--served-model-name", settings.alias, "--host", "127.0.0.1", "--port", str(port)]
     if settings.adapters:
         words += ["--lora-modules", *(f"{name}={path}" for name, path in settings.adapters.items())]
-        if not any(_plain(name) == "enable-lora" for name in flags):
+        if not any(plain(name) == "enable-lora" for name in flags):
             flags["enable-lora"] = True
     for name, value in flags.items():
         words += _words(name, value, known)
@@ -99,18 +99,18 @@ def command_line(settings: VllmSettings, port: int, known: dict[str, Option]) ->
 def lora_enabled(settings: VllmSettings) -> bool:
     """Whether it starts with LoRA on."""
     return bool(settings.adapters) or any(
-        _plain(name) == "enable-lora" and value is True for name, value in settings.flags.items()
+        plain(name) == "enable-lora" and value is True for name, value in settings.flags.items()
     )
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A flag's name as vLLM spells it: dashes up to the first dot, whatever the document wrote."""
     top, dot, rest = name.strip().lstrip("-").partition(".")
     return top.replace("_", "-") + dot + rest
 
 
 def _words(written: str, value: Flag, known: dict[str, Option]) -> list[str]:
-    name = _plain(written)
+    name = plain(written)
     top = name.partition(".")[0]
     if top in OWNED:
         instead = f"; use `{OWNED[top]}`" if OWNED[top] else ""

@@ -24,6 +24,8 @@ class VllmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """LoRA adapters it starts with: model name -> folder. They imply `enable-lora`."""
     runtime_adapters: bool = True
     """With LoRA on, whether adapters may be loaded and unloaded while it runs. It listens on loopback only."""
+    kv_events: bool = False
+    """Whether it publishes what comes into its KV cache and leaves it, on this machine."""
     startup_timeout_s: float = 600.0
     """Start to the end of the warm-up; a start that takes longer counts as failed."""
     drain_timeout_s: float = 10.0

@@ -15,6 +15,7 @@ from penstock.engines.process.supervise import Hopeless, OnChange, Supervised
 from penstock.engines.vllm import installed
 from penstock.engines.vllm.child import VllmChild
 from penstock.engines.vllm.drain import unfinished
+from penstock.engines.vllm.events import with_events
 from penstock.engines.vllm.flags import command_line, lora_enabled
 from penstock.engines.vllm.settings import VllmSettings
 
@@ -55,10 +56,11 @@ class VllmProcess(Supervised[VllmChild]):
         try:
             if self._installed is None:
                 self._installed = await installed.find(self._settings.executable, self._environ, self._cache)
-            arguments = command_line(self._settings, self._port, self._installed.flags)
+            settings, addresses = with_events(self._settings, self._installed.flags)
+            arguments = command_line(settings, self._port, self._installed.flags)
         except ConfigError as error:
             raise Hopeless(str(error)) from error
-        self._change(self._status.state, version=self._installed.version)
+        self._change(self._status.state, version=self._installed.version, **addresses)
         command = [self._installed.executable, *arguments]
         return await VllmChild.spawn(command, self._settings.stop_timeout_s, self._environ, self._log_line)
 

@@ -96,7 +96,7 @@ class AdminState(Protocol):
 
         name, kind, state (a core EngineState), address, models
         (list of names), in_flight, restarts, since (of this state), last_error, pid,
-        version. What an engine does not have is None.
+        version, load, cache (what is known of its KV cache). What an engine does not have is None.
         """
 
     async def requests(self, limit: int) -> Sequence[Row]:

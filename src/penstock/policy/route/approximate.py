@@ -1,7 +1,7 @@
 """Prefix index from what this router sent where: no help from the engine needed."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from penstock.policy.route.prefix import block_size, covered
 
@@ -26,6 +26,10 @@ class ApproximateIndex:
         self._held: dict[int, int] = {}
 
     def lookup(self, chain: Sequence[int]) -> list[int]:
+        """For each entry from the first, the engines that have everything up to it; ends before the first nobody has.
+
+        Each mask is a subset of the one before it.
+        """
         table = self._engines
         if not chain or chain[0] not in table:
             return []
@@ -39,6 +43,7 @@ class ApproximateIndex:
         return list(map(table.__getitem__, chain[:low]))
 
     def note(self, bit: int, chain: Sequence[int], capacity: float) -> None:
+        """A request with this chain went to the engine, whose cache holds `capacity` tokens."""
         room = int(capacity * self._bytes_per_token)
         depth = len(chain)
         while depth and covered(depth, self._block_bytes) > room:
@@ -60,18 +65,14 @@ class ApproximateIndex:
             self._drop(bit, entry)
         self._held[bit] = held
 
-    def stored(self, bit: int, hashes: Sequence[int], parent: int | None) -> None:
-        """Events count in engines' hashes, this index in its own."""
-
-    def removed(self, bit: int, hashes: Collection[int]) -> None:
-        """As `stored`."""
-
     def forget(self, bit: int) -> None:
+        """The engine left, or its cache was dropped."""
         self._held.pop(bit, None)
         for entry in self._used.pop(bit, ()):
             self._drop(bit, entry)
 
     def tokens(self, depth: int) -> float:
+        """Estimate of the tokens in the first `depth` entries."""
         return covered(depth, self._block_bytes) / self._bytes_per_token
 
     def learn(self, depth: int, tokens: int) -> None:

@@ -19,9 +19,11 @@ def account(decision: Decision) -> dict[str, object]:
     if not isinstance(view, View):
         return head
     ask = view.ask
+    head["index"] = "precise" if view.told else "approximate" if ask.chain else "none"
+    head["lookup"] = ask.lookup or None
     head["asked"] = {
         "model": ask.model,
-        "blocks": len(ask.chain),
+        "blocks": len(view.told or ask.chain),
         "prompt_tokens": ask.prompt_tokens,
         "output_tokens": ask.output_tokens,
         "session": ask.session,

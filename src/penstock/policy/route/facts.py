@@ -24,6 +24,10 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     """Only engines of this pool; empty for any."""
     leg: str = ""
     """`prefill` admits engines that only prefill; anything else leaves them out."""
+    tokens: tuple[int, ...] = ()
+    """The prompt's token ids as a chain (`tokens.token_chain`); empty where they are not known."""
+    lookup: str = ""
+    """How the token ids were found, or why not; empty where nobody looked."""
 
 
 class EngineFacts(msgspec.Struct, frozen=True):

@@ -4,8 +4,7 @@ Blocks grow with the depth: eight of `block_bytes`, eight of twice that, and so 
 of its length, and a prompt of any size has few entries.
 """
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 from zlib import crc32
 
 PER_SIZE = 8
@@ -43,34 +42,6 @@ def prompt_chain(prompt: bytes, block_bytes: int, seed: str) -> tuple[int, ...]:
         start += PER_SIZE * size
         size *= 2
     return tuple(chain)
-
-
-class PrefixIndex(Protocol):
-    """Which engines have how much of a chain. An engine is a bit."""
-
-    def lookup(self, chain: Sequence[int]) -> list[int]:
-        """For each entry from the first, the engines that have everything up to it; ends before the first nobody has.
-
-        Each mask is a subset of the one before it.
-        """
-
-    def note(self, bit: int, chain: Sequence[int], capacity: float) -> None:
-        """A request with this chain went to the engine, whose cache holds `capacity` tokens."""
-
-    def stored(self, bit: int, hashes: Sequence[int], parent: int | None) -> None:
-        """A KV event: blocks came into the engine's cache, after `parent`."""
-
-    def removed(self, bit: int, hashes: Collection[int]) -> None:
-        """A KV event: blocks left the engine's cache. Unknown ones are ignored."""
-
-    def forget(self, bit: int) -> None:
-        """The engine left, or its cache was dropped."""
-
-    def tokens(self, depth: int) -> float:
-        """Estimate of the tokens in the first `depth` entries."""
-
-    def learn(self, depth: int, tokens: int) -> None:
-        """An engine counted `tokens` in a prompt whose chain has `depth` entries."""
 
 
 def longest(masks: Sequence[int], wanted: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 A state machine: no clock, no randomness of its own, one owner, no locks. Times are monotonic seconds.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import ceil
 
 from penstock.policy.route.approximate import ApproximateIndex
@@ -11,11 +11,12 @@ from penstock.policy.route.explain import account
 from penstock.policy.route.facts import Ask, Decision, EngineFacts, Lease
 from penstock.policy.route.latency import Predictor
 from penstock.policy.route.policies import POLICIES
-from penstock.policy.route.precise import PreciseIndex
-from penstock.policy.route.prefix import PrefixIndex, longest
+from penstock.policy.route.precise import PreciseIndex, blended
+from penstock.policy.route.prefix import longest
 from penstock.policy.route.roster import Roster
 from penstock.policy.route.scores import SCORERS
 from penstock.policy.route.settings import RouteSettings
+from penstock.policy.route.tokens import covered
 from penstock.policy.route.view import View, members
 
 LEARNT = 32
@@ -34,11 +35,10 @@ class Router:
         self._policy = POLICIES[settings.policy]
         self._settings = settings
         self._roster = Roster(settings)
-        self._index: PrefixIndex = (
-            PreciseIndex(settings.block_tokens)
-            if settings.precise
-            else ApproximateIndex(settings.block_bytes, settings.bytes_per_token)
-        )
+        self._index = ApproximateIndex(settings.block_bytes, settings.bytes_per_token)
+        self._precise = PreciseIndex() if settings.precise else None
+        self._whole = 0
+        """Engines, as bits, of whose cache everything is known by what they tell."""
         self._predictor = Predictor(settings.forgetting)
         self._typical = settings.tokens_per_request
         """Tokens that a request weighs in a load, of late; what is configured until there was one."""
@@ -50,6 +50,9 @@ class Router:
         self._now = max([self._now, *(e.load.at for e in engines if e.load is not None)])
         for slot in members(self._roster.update(engines, self._now)):
             self._index.forget(1 << slot)
+            self._whole &= ~(1 << slot)
+            if self._precise is not None:
+                self._precise.forget(1 << slot)
         self._predictor.keep({e.name for e in engines})
 
     def choose(self, ask: Ask, now: float, chance: float, excluded: Collection[str] = ()) -> Decision | None:
@@ -77,7 +80,12 @@ class Router:
         view.turn = group.turn
         group.turn += 1
         view.standings = standings = roster.standings
-        view.masks = masks = self._index.lookup(ask.chain) if ask.chain else ()
+        view.told = ask.tokens
+        if ask.tokens:
+            masks: Sequence[int] = self._known(ask, mask)
+        else:
+            masks = self._index.lookup(ask.chain) if ask.chain else ()
+        view.masks = masks
         view.seeds, view.pressed, view.queued, view.light = roster.seeds, roster.pressed, roster.queued, roster.light
         view.excluded = excluded
         view.own, view.own_tokens = roster.own.copy(), roster.own_tokens.copy()
@@ -125,10 +133,27 @@ class Router:
         self._typical += (tokens - self._typical) / self._seen
         if ask.chain:
             self._index.note(1 << slot, ask.chain, standing.capacity())
+            if ask.tokens and self._precise is not None:
+                self._precise.expect(1 << slot, ask.tokens)
         return lease
 
+    def _known(self, ask: Ask, wanted: int) -> list[int]:
+        """Which of the `wanted` engines have how much of the prompt, by what they tell. Of those that do not tell all,
+        by what was sent there as well."""
+        assert self._precise is not None  # without it nobody looks token ids up
+        masks = self._precise.lookup(ask.tokens)
+        mute = wanted & ~self._whole
+        if not mute or not ask.chain:
+            return masks
+        guessed = [mask & mute for mask in self._index.lookup(ask.chain)]
+        return blended(masks, ask.tokens, guessed, [self._index.tokens(depth + 1) for depth in range(len(guessed))])
+
     def _cached(self, slot: int, ask: Ask) -> int:
-        depth, _ = longest(self._index.lookup(ask.chain), 1 << slot)
+        bit = 1 << slot
+        if ask.tokens:
+            depth, _ = longest(self._known(ask, bit), bit)
+            return min(ask.prompt_tokens, covered(ask.tokens[depth - 1]) if depth else 0)
+        depth, _ = longest(self._index.lookup(ask.chain), bit)
         return min(ask.prompt_tokens, int(self._index.tokens(depth)))
 
     def end(self, lease: Lease, now: float) -> None:
@@ -145,6 +170,8 @@ class Router:
         else:
             standing.claims.give(lease, now)
             roster.count(slot, standing)
+            if lease.ask.tokens and self._precise is not None:
+                self._precise.settle(1 << slot, lease.ask.tokens)
 
     def learn(
         self,
@@ -187,22 +214,26 @@ class Router:
         if slot is not None and standing is not None:
             self._index.note(1 << slot, chain, standing.capacity())
 
-    def stored(self, engine: str, hashes: Sequence[int], parent: int | None) -> None:
-        """KV event: blocks came into the engine's cache. Only the precise index listens."""
-        slot = self._roster.slot_of.get(engine)
-        if slot is not None:
-            self._index.stored(1 << slot, hashes, parent)
+    def told(self, engine: str, stored: Iterable[int], removed: Iterable[int], *, whole: bool) -> None:
+        """An engine tells what came into its cache and what left it, as entries of token chains.
 
-    def removed(self, engine: str, hashes: Collection[int]) -> None:
-        """KV event: blocks left the engine's cache. Only the precise index listens."""
+        `whole`: with what it has told before, this is all that is in its cache.
+        """
         slot = self._roster.slot_of.get(engine)
-        if slot is not None:
-            self._index.removed(1 << slot, hashes)
+        if slot is None or self._precise is None:
+            return
+        bit = 1 << slot
+        self._precise.removed(bit, removed)
+        self._precise.stored(bit, stored)
+        self._whole = self._whole | bit if whole else self._whole & ~bit
 
-    def cleared(self, engine: str) -> None:
-        """KV event, or a restart: the engine's cache is empty."""
+    def cleared(self, engine: str, *, empty: bool) -> None:
+        """What an engine has told before is void. `empty`: so is its cache, and what was sent there before is gone."""
         slot = self._roster.slot_of.get(engine)
-        if slot is not None:
+        if slot is None or self._precise is None:
+            return
+        self._precise.cleared(1 << slot)
+        if empty:
             self._index.forget(1 << slot)
 
     def explain(self, decision: Decision) -> dict[str, object]:

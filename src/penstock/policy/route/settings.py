@@ -11,11 +11,9 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     weights: dict[str, float] = {}
     """Scorer -> weight, for the policy `weighted`."""
     precise: bool = False
-    """Prefixes come from KV events, not from what this router sent where."""
+    """Prefixes come from KV events where token ids are known, and else from what this router sent where."""
     block_bytes: int = 256
     """Prompt bytes in each of the first blocks of the hash chain; later blocks are larger."""
-    block_tokens: int = 16
-    """Tokens per block of KV events, when `precise`."""
     bytes_per_token: float = 4.0
     """First estimate; usage that engines report corrects it."""
     unknown_kv_tokens: int = 262_144

@@ -5,13 +5,15 @@ Loads, prefix matches and candidates stay as they were. What the standings and t
 
 from collections.abc import Collection, Sequence
 
+from penstock.policy.route.approximate import ApproximateIndex
 from penstock.policy.route.facts import Ask
 from penstock.policy.route.latency import Predictor
-from penstock.policy.route.prefix import PrefixIndex, longest
+from penstock.policy.route.prefix import longest
 from penstock.policy.route.rendezvous import preferred
 from penstock.policy.route.roster import Group
 from penstock.policy.route.settings import RouteSettings
 from penstock.policy.route.standing import Standing
+from penstock.policy.route.tokens import covered
 
 _DENSE = 4
 """Reading every bit in turn is quicker than lifting out the set ones from one in so many."""
@@ -45,6 +47,7 @@ class View:
         "settings",
         "slots",
         "standings",
+        "told",
         "turn",
         "typical",
         "values",
@@ -81,7 +84,9 @@ class View:
     own_tokens: Sequence[int]
     """Their tokens."""
     settings: RouteSettings
-    index: PrefixIndex
+    index: ApproximateIndex
+    told: Sequence[int]
+    """The chain that `masks` are of, where engines tell what they have; empty where it is the guesses' own."""
     predictor: Predictor
 
     def __init__(self, ask: Ask, now: float, chance: float, mask: int, slots: Sequence[int], loads: Sequence[float]):
@@ -146,13 +151,18 @@ class View:
 
     def tokens(self, depth: int) -> int:
         """Prompt tokens in `depth` entries, never more than the prompt has."""
-        tokens = int(self.index.tokens(depth))
+        tokens = int(self._tokens(depth))
         return min(tokens, self.ask.prompt_tokens) if self.ask.prompt_tokens else tokens
 
     def share(self, slot: int) -> float:
         """Part of the prompt's chain that the engine has, 0 to 1."""
-        whole = self.index.tokens(len(self.ask.chain))
-        return self.index.tokens(self.depth(slot)) / whole if whole else 0.0
+        whole = self._tokens(len(self.told or self.ask.chain))
+        return self._tokens(self.depth(slot)) / whole if whole else 0.0
+
+    def _tokens(self, depth: int) -> float:
+        if self.told:
+            return covered(self.told[depth - 1]) if depth else 0
+        return self.index.tokens(depth)
 
 
 def bits(slots: Sequence[int]) -> int:
