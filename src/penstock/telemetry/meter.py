@@ -3,12 +3,13 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 
-from penstock.core.record import Outcome, Record, TokenSource
+from penstock.core.record import Outcome, PrefillLeg, Record, TokenSource
 from penstock.telemetry import buckets
 from penstock.telemetry.catalogue import (
     ENGINE_LOAD,
     LEDGER,
     LIMITS,
+    PREFILL,
     PROCESS,
     QUEUE,
     REFUSALS,
@@ -42,6 +43,9 @@ BYTES_OUT = TRAFFIC.offset("penstock_response_bytes")
 EVENTS = TRAFFIC.offset("penstock_stream_events")
 ATTEMPTS = TRAFFIC.offset("penstock_attempts")
 RETRIES = TRAFFIC.offset("penstock_retries")
+
+LEGS = PREFILL.offset("penstock_prefill_legs")
+LEG = PREFILL.offset("penstock_prefill_leg_seconds")
 
 TENANT_QUEUE = TENANTS.offset("penstock_tenant_queue_seconds")
 TENANT_SERVICE = TENANTS.offset("penstock_tenant_service")
@@ -158,10 +162,22 @@ class Meter:
         numbers[ATTEMPTS] += tries
         if tries > 1:
             numbers[RETRIES] += tries - 1
-        if record.status == 429 and record.error:  # an engine's own 429 is an answer and no error
+        if record.prefill is not None:
+            self._first_leg(record.prefill)
+        if record.status == 429:
+            self._refused(record, model)
+
+    def _refused(self, record: Record, model: str) -> None:
+        if record.error:  # an engine's own 429 is an answer and no error
             refused = self._writer.row(REFUSALS, (model, record.error))
             refused.numbers[0] += 1
             self.mark(refused)
+
+    def _first_leg(self, leg: PrefillLeg) -> None:
+        row = self._writer.row(PREFILL, (leg.engine, leg.outcome or OTHER))
+        row.numbers[LEGS] += 1
+        observe(row.numbers, LEG, buckets.FIRST_TOKEN, leg.seconds)
+        self.mark(row)
 
 
 def observe(numbers: list[float], at: int, bounds: tuple[float, ...], value: float) -> None:
