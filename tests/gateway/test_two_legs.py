@@ -36,6 +36,14 @@ pytestmark = pytest.mark.anyio
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 
 
+class Standing(World):
+    """`small` stands in for `m`."""
+
+    async def __aenter__(self) -> World:
+        self._options["models"] = {"m": {"fallbacks": ["small"]}}
+        return await super().__aenter__()
+
+
 def account(world: World, request_id: str) -> dict[str, Any]:
     world.app.book()
     (row,) = why(world.app, request_id)
@@ -416,7 +424,7 @@ async def test_an_engine_of_another_pool_reads_for_nobody() -> None:
 async def test_a_model_that_stands_in_gets_the_clients_own_request() -> None:
     models = {"engine1": ("m",), "engine2": ("small",), "engine3": ("m",)}
     facts = {"engine1": {"role": "decode"}, "engine3": {"role": "prefill"}}
-    async with World(3, models, facts, models={"m": {"fallbacks": ["small"]}}) as world:
+    async with Standing(3, models, facts) as world:
         world.engines[0].script, world.engines[1].script, world.engines[2].script = resets, writes, reads
         assert (await world.ask(post(PATH, long_chat()))).status == 200
         (seen,) = bodies(world.engines[1])

@@ -119,8 +119,9 @@ class FleetView:
         since = now if self._ready else now - LONG_S
         for endpoint in ready:
             # Those that only read prompts cannot stand in for the others of their pool, nor be compared with them.
-            group = f"{endpoint.pool} prefill" if endpoint.role == "prefill" else endpoint.pool
-            self.health.appeared(endpoint.name, since, group)
+            spare = endpoint.role == "prefill"
+            group = f"{endpoint.pool} prefill" if spare else endpoint.pool
+            self.health.appeared(endpoint.name, since, group, spare=spare)
         staying = {endpoint.name for endpoint in ready}
         for endpoint in self._ready:
             if endpoint.name not in staying:
