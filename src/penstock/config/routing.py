@@ -34,9 +34,7 @@ class Routing(Section, frozen=True):
     ] = "x-priority"
     split_tokens: Annotated[
         int,
-        Meta(
-            ge=1, description="Uncached prompt tokens from which an engine with the role `prefill` reads the prompt"
-        ),
+        Meta(ge=1, description="Uncached prompt tokens from which an engine with the role `prefill` reads the prompt"),
     ] = 1024
     explain_headers: Annotated[
         bool, Meta(description="Tell in response headers which engine answered and how much of its cache was hoped for")

@@ -162,13 +162,14 @@ class Meter:
         numbers[ATTEMPTS] += tries
         if tries > 1:
             numbers[RETRIES] += tries - 1
+        if record.status == 429 or record.prefill is not None:
+            self._finish_rare(record, model)
+
+    def _finish_rare(self, record: Record, model: str) -> None:
+        """What few requests have."""
         if record.prefill is not None:
             self._first_leg(record.prefill)
-        if record.status == 429:
-            self._refused(record, model)
-
-    def _refused(self, record: Record, model: str) -> None:
-        if record.error:  # an engine's own 429 is an answer and no error
+        if record.status == 429 and record.error:  # an engine's own 429 is an answer and no error
             refused = self._writer.row(REFUSALS, (model, record.error))
             refused.numbers[0] += 1
             self.mark(refused)

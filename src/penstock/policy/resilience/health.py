@@ -190,9 +190,7 @@ class Health:
         entries = self._engines
         alive = {entries[name].group for name, share in weights.items() if share > 0 and name in entries}
         return frozenset(
-            name
-            for name in weights
-            if name in entries and entries[name].group not in alive and not entries[name].spare
+            name for name in weights if name in entries and entries[name].group not in alive and not entries[name].spare
         )
 
     def _until(self, name: str, entry: _Engine, now: float) -> float | None:
