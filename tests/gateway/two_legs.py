@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from tests.gateway.world import SSE_HEAD, ScriptedEngine, Script, Seen, Wire, World, chunked, response
+from tests.gateway.world import SSE_HEAD, Script, ScriptedEngine, Seen, Wire, World, chunked, response
 
 PATH = "/v1/chat/completions"
 BLOCKS = {
