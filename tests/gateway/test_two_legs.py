@@ -12,6 +12,7 @@ import pytest
 from penstock.core.clock import monotonic
 from penstock.core.record import Outcome, PrefillOutcome
 from penstock.gateway.why import why
+from penstock.policy.resilience.timeouts import kind_of
 from penstock.policy.route.disaggregate import prefill_parameters
 from tests.gateway.two_legs import (
     BLOCKS,
@@ -325,6 +326,43 @@ async def test_an_engine_that_dies_with_the_blocks_leaves_the_whole_to_another()
         dead, other = (next(e for e in world.engines if e.name == a.engine) for a in record.attempts)
         assert bodies(dead)[0]["kv_transfer_params"] == BLOCKS
         assert "kv_transfer_params" not in bodies(other)[0], "blocks are read once"
+
+
+async def test_a_kept_alive_connection_that_was_closed_before_leg_two_gets_the_whole_on_a_fresh_one() -> None:
+    async with two_legged() as world:
+        assert (await world.ask(post(PATH, long_chat("sea")))).status == 200
+
+        async def stale(seen: Seen, wire: Wire) -> None:
+            await (resets if wire.number == 1 else writes)(seen, wire)
+
+        world.engine.script = stale
+        assert (await world.ask(post(PATH, long_chat("river")))).status == 200
+        await world.quiet()
+        assert ["kv_transfer_params" in body for body in bodies(world.engine)] == [True, True, False]
+        assert len(prefiller(world).seen) == 2
+        assert [a.error for a in world.records[-1].attempts] == ["upstream_reset", ""]
+
+
+async def test_a_slow_second_leg_teaches_its_own_kind() -> None:
+    async with two_legged(decoders=2) as world:
+        learned = world.app.learned
+        kind = kind_of("m\ndecode", False, 1500, 0, 0)
+        for _ in range(60):
+            learned.learned(kind, first_s=0.001)
+        learned.least_s = 0.0
+        configured = learned.limits(kind).first_byte_s
+        assert configured == 5.0, "the floor"
+        before = {each: len(entry.first) for each, entry in learned._kinds.items()}
+        first = [hangs]
+
+        async def slow_once(seen: Seen, wire: Wire) -> None:
+            await (first.pop() if first else writes)(seen, wire)
+
+        world.engines[0].script = world.engines[1].script = slow_once
+        assert (await world.ask(post(PATH, long_chat()))).status == 200
+        await world.quiet()
+        assert [a.error for a in world.records[-1].attempts] == ["engine_slow", ""]
+        assert len(learned._kinds[kind].first) == before[kind] + 1
 
 
 async def test_an_engine_that_was_not_reached_leaves_the_blocks_to_another() -> None:

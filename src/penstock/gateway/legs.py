@@ -104,7 +104,7 @@ class Legs:
         """The engine under way has been told to read blocks."""
         self._unread = False
         self.part = ""
-        """Which leg is under way, told apart in what timeouts learn; "" of a request in one leg."""
+        """Which leg is under way or was the last, told apart in what timeouts learn; "" of a request in one leg."""
 
     def decide(self, decode: Decision, now: float) -> None:
         """An engine that could do the whole has been chosen: whether another reads the prompt for it. Asked again after
@@ -136,6 +136,7 @@ class Legs:
             return UpstreamFailed("The engine left while its prompt was read.", code="upstream_refused")
         blocks = self._blocks if app.fleet.pools.get(engine) == self._pool else None
         if blocks is None:
+            self.part = ""
             return await relay.attempt(client, app.meter, call, fresh)
         failure = await self._answer_from(client, blocks, call, fresh)
         if self._unread:
@@ -145,6 +146,7 @@ class Legs:
             )
             if relay.left:
                 return failure
+            self.part = ""
             self._lease_again(0)
             return await relay.attempt(client, app.meter, call, False)
         return failure
@@ -257,10 +259,8 @@ class Legs:
             request.body = whole  # it has been sent; other tries are of the client's own
         failure = await attempt
         self._reading = False
-        if failure is not None:
-            self.part = ""
-            if failure.code not in NOT_REACHED:
-                self._blocks = None
+        if failure is not None and failure.code not in NOT_REACHED:
+            self._blocks = None
         return failure
 
     def _lease_again(self, read: int) -> None:
