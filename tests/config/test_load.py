@@ -76,6 +76,11 @@ def test_on_off_and_dates_are_text(document: Path) -> None:
         ("engines: [{kind: http, name: a}]", ["engines.0: missing required field url"]),
         ("engines: [{kind: http, name: a, url: ftp://h}]", ["engines.0.url", "found 'ftp://h'"]),
         ("engines: [{kind: http, name: a, url: 'http://u:p@h'}]", ["engines.0.url", "api_key"]),
+        (
+            "engines: [{kind: llamacpp}, {kind: http, name: p, url: 'http://h', pool: big, role: prefill}]",
+            ["engines.1.role: 'prefill'", "pool 'big'", "role `decode` or `both`"],
+        ),
+        ("routing: {split_tokens: 0}", ["routing.split_tokens"]),
         ("engines: [{kind: llamacpp}, {kind: llamacpp}]", ["engines.1.name: 'local' is used twice"]),
         ("listen: {port: 70000}", ["listen.port", "<= 65535", "found 70000"]),
         ("listen: {port: x}", ["listen.port", "found 'x'"]),

@@ -405,14 +405,22 @@ class Kept:
 class World:
     """Scripted engines, an App, and a listener.
 
-    `models`: engine name -> models it serves; "m" where it is silent. `options`: sections of penstock.yaml.
+    `models`: engine name -> models it serves; "m" where it is silent. `facts`: engine name -> fields of its Endpoint.
+    `options`: sections of penstock.yaml.
     """
 
-    def __init__(self, engines: int = 1, models: Mapping[str, tuple[str, ...]] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        engines: int = 1,
+        models: Mapping[str, tuple[str, ...]] | None = None,
+        facts: Mapping[str, Mapping[str, Any]] | None = None,
+        **options: Any,
+    ) -> None:
         names = [f"engine{number}" for number in range(1, engines + 1)]
         self.engines = [ScriptedEngine(name) for name in names]
         self.engine = self.engines[0]
         self._models = {name: (models or {}).get(name, ("m",)) for name in names}
+        self._facts = facts or {}
         self._options = options
         self._log = Kept()
         self._tasks: list[asyncio.Task[None]] = []
@@ -451,6 +459,7 @@ class World:
                     EngineState.UNREACHABLE if engine.name in away else EngineState.READY,
                     engine.url,
                     {m: json.dumps({"id": m, "object": "model"}).encode() for m in self._models[engine.name]},
+                    **self._facts.get(engine.name, {}),
                 )
                 for engine in self.engines
             ),

@@ -3,6 +3,8 @@
 #
 #   vllm.sh install                     once; about 2 minutes and 4 GB on 2 cores
 #   vllm.sh serve PORT [vllm options]   in the foreground; answers after 60 to 90 s
+#   vllm.sh pair PORT [vllm options]    the same, with NIXL, which moves KV blocks between two of them (240 MB, once);
+#                                       VLLM_NIXL_SIDE_CHANNEL_PORT tells them apart
 #
 # PENSTOCK_DEPS   where it lives (default: .deps beside the sources)
 # PYTHON          an interpreter that has Penstock, for the model file (default: .venv/bin/python beside the sources)
@@ -10,6 +12,7 @@ set -euo pipefail
 
 release=0.32.0
 torch=2.13.0
+nixl=1.5.1
 root=$(cd "$(dirname "$0")/../.." && pwd)
 deps=${PENSTOCK_DEPS:-$root/.deps}
 mkdir -p "$deps"
@@ -93,8 +96,24 @@ serve() {
     --max-model-len 4096 "$@"
 }
 
+# The wheels are built for CUDA and work without it. They stay beside vLLM: whoever does not ask has no connector.
+pair() {
+  local port=$1
+  shift
+  install >&2
+  if [[ ! -e $deps/nixl-$nixl.ready ]]; then
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+      --target "$deps/nixl-$nixl" "nixl==$nixl" "nixl-cu12==$nixl" >&2
+    touch "$deps/nixl-$nixl.ready"
+  fi
+  export PYTHONPATH=$deps/nixl-$nixl UCX_TLS=tcp,self VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1
+  serve "$port" --enable-prompt-tokens-details --kv-transfer-config \
+    '{"kv_connector":"NixlConnector","kv_role":"kv_both","kv_buffer_device":"cpu","kv_load_failure_policy":"recompute"}' "$@"
+}
+
 case ${1:-} in
   install) install ;;
   serve) shift && serve "$@" ;;
-  *) sed -n 's/^# \{0,1\}//; 2,8p' "$0" >&2 && exit 2 ;;
+  pair) shift && pair "$@" ;;
+  *) sed -n 's/^# \{0,1\}//; 2,10p' "$0" >&2 && exit 2 ;;
 esac

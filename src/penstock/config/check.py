@@ -14,6 +14,7 @@ from penstock.core.limit import Level
 def check(config: Config) -> None:
     """Raises ConfigError when fields that are fine alone do not fit together."""
     _names(config)
+    _roles(config)
     _exposure(config)
     _keys(config)
     _tenants(config)
@@ -44,6 +45,17 @@ def _names(config: Config) -> None:
         if engine.name in seen:
             raise ConfigError(f"engines.{index}.name: {engine.name!r} is used twice; choose another name")
         seen.add(engine.name)
+
+
+def _roles(config: Config) -> None:
+    roles = [(engine.pool, getattr(engine, "role", "both")) for engine in config.engines]
+    answering = {pool for pool, role in roles if role != "prefill"}
+    for index, (pool, role) in enumerate(roles):
+        if role == "prefill" and pool not in answering:
+            raise ConfigError(
+                f"engines.{index}.role: 'prefill', and pool {pool!r} has no engine that answers; "
+                "add one with role `decode` or `both` to the pool, or make this one `both`"
+            )
 
 
 def _exposure(config: Config) -> None:

@@ -40,6 +40,10 @@ class Routing(Section, frozen=True):
     priority_header: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$", description="Header with a whole number; higher goes first")
     ] = "x-priority"
+    split_tokens: Annotated[
+        int,
+        Meta(ge=1, description="Uncached prompt tokens from which an engine with the role `prefill` reads the prompt"),
+    ] = 1024
     explain_headers: Annotated[
         bool, Meta(description="Tell in response headers which engine answered and how much of its cache was hoped for")
     ] = False

@@ -49,6 +49,42 @@ class Attempt(msgspec.Struct, omit_defaults=True, gc=False):
     """Error code when the attempt failed."""
 
 
+class PrefillOutcome(StrEnum):
+    """How the first of two legs ended. In all but the first case one engine did the whole request, or nobody did."""
+
+    TRANSFERRED = "transferred"
+    """Its engine told where the prompt's blocks are, and the decode engine was told."""
+    NO_BLOCKS = "no_blocks"
+    """Its engine answered well and told of no blocks."""
+    REFUSED = "refused"
+    """Its engine took no connection, or answered 4xx or 5xx."""
+    TIMED_OUT = "timed_out"
+    FAILED = "failed"
+    """Its engine broke off, or its answer could not be read."""
+    UNREAD = "unread"
+    """The decode engine was told where the blocks are and answered 500."""
+    CLIENT_LEFT = "client_left"
+    STOPPED = "stopped"
+    """`timeouts.total` or a drain ended the request."""
+
+
+class PrefillLeg(msgspec.Struct, omit_defaults=True, gc=False):
+    """The first of two legs: an engine that read the prompt for another. Not an attempt: it answers nobody."""
+
+    engine: str
+    started_s: float
+    """Seconds after the request was received."""
+    seconds: float = 0.0
+    """What it took."""
+    outcome: PrefillOutcome | None = None
+    """None while it is under way."""
+
+    def first_byte_s(self, most: float) -> float:
+        """How long the leg under way may take to its first byte, of the `most` that both may: the first half at most,
+        so that there is time left to do without it."""
+        return most / 2 if self.outcome is None else max(most / 2, most - self.seconds)
+
+
 class Record(msgspec.Struct, omit_defaults=True, gc=False):
     """One request. Durations in seconds, sizes in bytes, `time` in seconds since the epoch."""
 
@@ -84,3 +120,5 @@ class Record(msgspec.Struct, omit_defaults=True, gc=False):
     attempts: list[Attempt] = []
     queue_s: float = 0.0
     """Waited in the gateway's queue before the first attempt."""
+    prefill: PrefillLeg | None = None
+    """The first of two legs, where the request had two."""

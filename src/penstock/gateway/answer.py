@@ -69,7 +69,7 @@ def models_answer(request: Request, endpoints: tuple[Endpoint, ...], scopes: Sco
         return None
     entries: dict[str, bytes] = {}
     for endpoint in endpoints:
-        if endpoint.ready:
+        if endpoint.ready and endpoint.role != "prefill":
             for name, entry in endpoint.models.items():
                 if model_allowed(scopes, name):
                     entries.setdefault(name, entry)

@@ -33,6 +33,7 @@ from penstock.policy.resilience.health import Health
 from penstock.policy.resilience.hedge import Hedger, HedgeSettings
 from penstock.policy.resilience.retry import RetryBudget, RetrySettings
 from penstock.policy.resilience.timeouts import Ceilings, Timeouts, TimeoutSettings
+from penstock.policy.route.disaggregate import Split
 from penstock.policy.route.facts import Decision, Lease
 from penstock.state.audit.log import AuditLog
 from penstock.state.identity.callers import Callers
@@ -274,21 +275,23 @@ class App:
             reason = f"The request took longer than timeouts.total ({timeouts.total:g} s)."
             relay.expire(UpstreamTimeout(reason, code="total_timeout"))
         elif not relay.first_at:
+            first_byte_s = timeouts.first_byte
+            if relay.prefill is not None:
+                first_byte_s = relay.prefill.first_byte_s(first_byte_s)
             if relay.hedge_at and now > relay.hedge_at:
                 relay.hedge(self)
-            self._check_silence(relay, now - relay.sent_at, first=True)
+            self._check_silence(relay, now - relay.sent_at, first_byte_s, first=True)
         else:
-            self._check_silence(relay, now - relay.heard_last, first=False)
+            self._check_silence(relay, now - relay.heard_last, timeouts.stall, first=False)
         if self.heartbeat_s and not relay.ended and now - max(relay.heard_last, relay.heard_at) > self.heartbeat_s:
             relay.heartbeat(now)
 
-    def _check_silence(self, relay: Relay, silent_s: float, *, first: bool) -> None:
+    def _check_silence(self, relay: Relay, silent_s: float, ceiling: float, *, first: bool) -> None:
         """Lets go of an engine that says nothing for too long: longer than configured, or many times longer than
         requests like it take, where another engine may be asked instead."""
-        ceiling = self.timeouts.first_byte if first else self.timeouts.stall
         if silent_s > ceiling:
             relay.expire(_too_silent(ceiling, first=first))
-        elif silent_s > self.learned.least_s and relay.tries is not None and relay.tries.repeatable:
+        elif silent_s > self.learned.least_s and relay.tries is not None and relay.tries.may_leave:
             limits = relay.tries.limits()
             if silent_s > (bound := limits.first_byte_s if first else limits.stall_s):
                 did = "began no answer" if first else "paused"
@@ -335,6 +338,13 @@ class App:
             if relay.request_id.decode("ascii") == request_id:
                 return relay.decisions
         return self._books.decisions(request_id)
+
+    def split(self, request_id: str) -> Split | None:
+        """Whether a request that runs or has lately ended goes in two legs."""
+        for relay in self.running:
+            if relay.request_id.decode("ascii") == request_id:
+                return relay.split
+        return self._books.split(request_id)
 
     def recent(self, limit: int) -> list[Record]:
         """The last finished Records, newest first."""

@@ -11,6 +11,7 @@ from penstock.core.record import Outcome, Record
 from penstock.core.tenant import Principal
 from penstock.gateway.relay import Relay
 from penstock.gateway.verdict import outcome_of
+from penstock.policy.route.disaggregate import Split
 from penstock.policy.route.facts import Decision
 from penstock.state.audit.log import AuditLog, Exchange
 from penstock.telemetry.accesslog import RecordSink
@@ -35,6 +36,7 @@ class Books:
         self._known_model = known_model
         self.records: deque[Record] = deque(maxlen=keep)
         self._decisions: deque[tuple[str, Sequence[Decision]]] = deque(maxlen=keep)
+        self._splits: deque[tuple[str, Split]] = deque(maxlen=keep)
 
     def enter(self, ended: Iterable[Relay], epoch: float) -> None:
         """Books requests in the order they ended. `epoch`: wall-clock time of monotonic zero, seconds."""
@@ -53,6 +55,8 @@ class Books:
                 exchanges.append(Exchange(record, actor_of(relay.principal), request, answer))
             if relay.decisions:
                 self._decisions.append((record.id, relay.decisions))
+            if relay.split is not None:
+                self._splits.append((record.id, relay.split))
 
         if self._audit is not None:
             self._audit.requests(exchanges)
@@ -60,6 +64,10 @@ class Books:
     def decisions(self, request_id: str) -> Sequence[Decision]:
         """The decisions made for a finished request; none when there was no choice, or it is long ago."""
         return next((decisions for known, decisions in reversed(self._decisions) if known == request_id), ())
+
+    def split(self, request_id: str) -> Split | None:
+        """Whether a finished request went in two legs; None when that was no question, or it is long ago."""
+        return next((split for known, split in reversed(self._splits) if known == request_id), None)
 
 
 def actor_of(principal: Principal) -> str:
@@ -85,6 +93,7 @@ def record_of(relay: Relay, epoch: float) -> Record:
         bytes_in=request.bytes_in,
         attempts=relay.attempts,
         queue_s=relay.queue_s,
+        prefill=relay.prefill,
     )
     relay.fill(record)
     if record.outcome is Outcome.CLIENT_LEFT:

@@ -21,6 +21,7 @@ from penstock.core.record import Attempt
 from penstock.core.request import Request
 from penstock.gateway.answer import MODELS, models_answer
 from penstock.gateway.ask import PATIENCE, SOLE
+from penstock.gateway.legs import Legs
 from penstock.gateway.life import Wait
 from penstock.gateway.relay import Relay, Transcript, client_left
 from penstock.gateway.tries import REPEATABLE, Tries, repeatable
@@ -30,6 +31,7 @@ from penstock.gateway.waiting import bounded, party_of, patience
 from penstock.gateway.why import headers_of
 from penstock.policy.identity.access import model_allowed, permit
 from penstock.policy.resilience.advice import AdviceSettings, advise
+from penstock.policy.route.disaggregate import PATHS
 from penstock.policy.route.facts import Ask
 from penstock.wire.openai import Call, read_call, with_model
 from penstock.wire.paths import check_path
@@ -122,7 +124,7 @@ def _advise(app: App, request: Request, error: RequestError) -> None:
 
 def _answer(app: App, relay: Relay, request: Request, call: Call) -> Way:
     """Most fleets have one engine per model and no bounds: nothing to choose, to wait for or to fall over to."""
-    if app.models:
+    if app.models or app.fleet.splitting:
         return _answer_or_stand_in(app, relay, request, call)
     serving = app.fleet.serving(call.model)
     if len(serving) == 1 and not serving[0].max_in_flight:
@@ -205,7 +207,8 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
     """Takes a place in the model's compartment and waits until an engine has room."""
     fleet = app.fleet
     serving = fleet.serving(call.model)
-    choice, may_wait = len(serving) > 1, bounded(serving)
+    splits = fleet.splits(call.model) and request.path in PATHS
+    choice, may_wait = splits or len(serving) > 1, bounded(serving)
     ask = app.asks.read(request, call, relay.principal, choice=choice) if choice or may_wait else SOLE
     if app.tokens is not None and choice:
         ask = await _with_tokens(app, relay, request, ask, serving)
@@ -224,7 +227,9 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
                 patience_s = patience(request.special.get(PATIENCE, b""))
                 relay.turn = await app.waiting.enter(relay, ask, relay.model, serving, patience_s, party)
                 serving = fleet.serving(call.model)  # engines come and go meanwhile
-        tries = Tries(app, relay, call, ask if len(serving) > 1 else SOLE, serving)
+        tries = Tries(app, relay, call, ask if splits or len(serving) > 1 else SOLE, serving)
+        if splits:
+            tries.legs = Legs(app, relay, tries, may_leave=len(serving) > 1)
         return await _answer_from_engine(app, relay, request, call, tries)
     finally:
         if relay.turn is not None:
@@ -276,7 +281,10 @@ async def _answer_from_engine(
         verdict: Verdict | None = UNKNOWN
         failure = None
         try:
-            failure = await relay.attempt(fleet.engines[engine], app.meter, call, fresh)
+            if tries.legs is None:
+                failure = await relay.attempt(fleet.engines[engine], app.meter, call, fresh)
+            else:
+                failure = await tries.legs.attempt(engine, call, fresh)
             well = failure is None and relay.status < 400 and not fleet.health.troubled
             relay.well = well and tries.ask is not SOLE
             verdict = None if well else relay.verdict(failure)

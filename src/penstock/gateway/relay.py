@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from penstock.core.clock import monotonic
-from penstock.core.engine import Engine, Exchange, Flow, ResponseHead
+from penstock.core.engine import Engine, Exchange, Flow, ResponseHead, Sink
 from penstock.core.errors import ClientLeft, RequestError, UpstreamFailed
-from penstock.core.record import Attempt, Record, TokenSource, Usage
+from penstock.core.record import Attempt, PrefillLeg, Record, TokenSource, Usage
 from penstock.core.request import Request
 from penstock.gateway.answer import connection_header, error_answer, json_answer, status_line
 from penstock.gateway.hedge import Race
@@ -22,6 +22,7 @@ from penstock.gateway.stream import NO_TOKENS, EventStream, Tokens, take_tokens
 from penstock.gateway.verdict import Verdict
 from penstock.policy.fair import Turn
 from penstock.policy.identity.access import ANYBODY
+from penstock.policy.route.disaggregate import Split
 from penstock.policy.route.facts import Decision, Lease
 from penstock.telemetry.meter import Meter
 from penstock.telemetry.series import OTHER
@@ -110,12 +111,14 @@ class Relay:
         "may_move",
         "model",
         "paused_at",
+        "prefill",
         "principal",
         "queue_s",
         "queued",
         "request",
         "request_id",
         "sent_at",
+        "split",
         "status",
         "transcript",
         "tries",
@@ -165,6 +168,10 @@ class Relay:
         self.attempts: list[Attempt] = []
         self.decisions: Sequence[Decision] = ()
         """Why each try went where it did; empty where there was no choice."""
+        self.split: Split | None = None
+        """Whether it goes in two legs, and why; None where that was no question."""
+        self.prefill: PrefillLeg | None = None
+        """The first of two legs, once it has begun."""
         self.has_standin = False
         """Another model may be asked should this one's engines fail."""
         self.may_move: Callable[[int], bool] | None = None
@@ -213,6 +220,23 @@ class Relay:
             if self._paused:
                 exchange.pause()
         return attempt
+
+    def ahead(self, engine: Engine, request: Request, sink: Sink, *, fresh: bool) -> Wait[RequestError | None]:
+        """Sends something else before the request itself, for `sink`, which calls `ahead_ended`. What ends an attempt
+        from this side ends it too."""
+        ahead = self._attempt = Wait()
+        self.sent_at = self.last_at = monotonic()
+        if self.bill is not None:
+            self.bill.open(self)
+        exchange = engine.send(request, sink, self.request_id, fresh=fresh)
+        if not ahead.done:
+            self._exchange = exchange
+        return ahead
+
+    def ahead_ended(self, error: RequestError | None) -> None:
+        """What was sent ahead has been answered, or failed."""
+        self._leave_exchange()
+        self._settle(error)
 
     def answer(self, status: int, body: bytes) -> None:
         """A whole answer of the gateway's own."""

@@ -17,6 +17,7 @@ from penstock.wire.openai import Call
 
 if TYPE_CHECKING:
     from penstock.gateway.app import App
+    from penstock.gateway.legs import Legs
     from penstock.gateway.relay import Relay
 
 NOT_REACHED = frozenset({"upstream_refused", "connect_timeout"})
@@ -59,6 +60,8 @@ class Tries:
         "_stream",
         "ask",
         "decision",
+        "legs",
+        "may_leave",
         "repeatable",
     )
 
@@ -67,6 +70,10 @@ class Tries:
         self.ask = ask
         self.repeatable = request.path in REPEATABLE or request.method in SAFE
         """Whether doing it twice changes nothing."""
+        self.may_leave = self.repeatable
+        """Whether an engine that is slow is let go of, as another may do better."""
+        self.legs: Legs | None = None
+        """Its two legs, where it may go in two."""
         self.decision: Decision | None = None
         """The last one: None where there is no choice."""
         self._app = app
@@ -87,8 +94,9 @@ class Tries:
     @property
     def kind(self) -> Kind:
         """Requests that take about as long as this one."""
-        ask = self.ask
-        return kind_of(ask.model, self._stream, ask.prompt_tokens, self._most_output, 0)
+        ask, legs = self.ask, self.legs
+        model = ask.model if legs is None else ask.model + legs.part
+        return kind_of(model, self._stream, ask.prompt_tokens, self._most_output, 0)
 
     def limits(self) -> Limits:
         """The time that requests like it need. Asked only of one that has waited longer than most ever do."""
@@ -122,6 +130,8 @@ class Tries:
             self._relay.hedge_at = began + delay_s if delay_s is not None else 0.0
         earlier = self._relay.decisions
         self._relay.decisions = [*earlier, decision] if earlier else [decision]
+        if self.legs is not None:
+            self.legs.decide(decision, began)
         return decision.engine
 
     def may_go_on(self, failure: RequestError) -> bool:
@@ -137,7 +147,9 @@ class Tries:
         return self._has_another() and self._app.may_retry()
 
     def _may_move(self, status: int) -> bool:
-        """Whether an answer with this status is dropped in favour of another engine."""
+        """Whether an answer with this status is dropped in favour of another."""
+        if self.legs is not None and self.legs.unread(status):
+            return True
         if status not in BUSY or self._app.draining:
             return False
         another = self.ask is not SOLE and self._has_another(self._relay.engine)

@@ -16,6 +16,7 @@ from penstock.policy.resilience.breaker import BreakerSettings
 from penstock.policy.resilience.health import Health, HealthSettings
 from penstock.policy.resilience.outlier import OutlierSettings
 from penstock.policy.resilience.slow_start import SlowStartSettings
+from penstock.policy.route.disaggregate import SplitSettings
 from penstock.policy.route.facts import Ask, Decision, EngineFacts, Lease
 from penstock.policy.route.router import Router
 from penstock.policy.route.settings import RouteSettings
@@ -36,6 +37,11 @@ def route_settings(routing: Routing) -> RouteSettings:
     )
 
 
+def split_settings(routing: Routing) -> SplitSettings:
+    """When a request goes in two legs, from the config."""
+    return SplitSettings(min_prompt_tokens=routing.split_tokens)
+
+
 def health_settings(resilience: Resilience) -> HealthSettings:
     """The settings of Health from the config."""
     return HealthSettings(
@@ -51,12 +57,21 @@ class FleetView:
     def __init__(self, open_engine: Callable[[Endpoint], Engine], routing: Routing, health: Health) -> None:
         self._open_engine = open_engine
         self.router = Router(route_settings(routing))
+        self.load = self.router.load
+        """Effective load of an engine in requests: (engine)."""
+        self.split_settings = split_settings(routing)
         self.release = self.router.end
         """Returns a lease: (lease, now)."""
         self.health = health
         self._engines: dict[str, tuple[str, Engine]] = {}
         self._by_model: dict[str, tuple[Endpoint, ...]] = {}
         self._ready: tuple[Endpoint, ...] = ()
+        self._answering: tuple[Endpoint, ...] = ()
+        """Those of the ready ones that do more than read prompts for others."""
+        self.pools: Mapping[str, str] = {}
+        """Pool of each ready engine."""
+        self.splitting: frozenset[str] = frozenset()
+        """Models that an engine reads prompts of for others of its pool. What they are changes with the view alone."""
         self._leaving: set[str] = set()
         self.alone: dict[str, int] = {}
         """Requests under way that had no choice: the router knows nothing of them. Engine -> how many."""
@@ -93,10 +108,15 @@ class FleetView:
         ready = tuple(e for e in endpoints if e.ready and e.name in engines)
         self._note_comings(ready, now)
         self._ready = ready
+        self._answering = tuple(e for e in ready if e.role != "prefill")
+        self.pools = {e.name: e.pool for e in ready}
         by_model: dict[str, list[Endpoint]] = {}
-        for endpoint in ready:
+        for endpoint in self._answering:
             for model in endpoint.models:
                 by_model.setdefault(model, []).append(endpoint)
+        answered = {(e.pool, model) for e in self._answering for model in e.models}
+        read = {(e.pool, model) for e in ready if e.role == "prefill" for model in e.models}
+        self.splitting = frozenset(model for _, model in answered & read)
         self._by_model = {model: tuple(found) for model, found in by_model.items()}
         self._weights = self.health.weights([e.name for e in ready], now)
         self._tell_router()
@@ -106,7 +126,10 @@ class FleetView:
         compare with, and have long been warm when a worker is new."""
         since = now if self._ready else now - LONG_S
         for endpoint in ready:
-            self.health.appeared(endpoint.name, since, endpoint.pool)
+            # Those that only read prompts cannot stand in for the others of their pool, nor be compared with them.
+            spare = endpoint.role == "prefill"
+            group = f"{endpoint.pool} prefill" if spare else endpoint.pool
+            self.health.appeared(endpoint.name, since, group, spare=spare)
         staying = {endpoint.name for endpoint in ready}
         for endpoint in self._ready:
             if endpoint.name not in staying:
@@ -173,8 +196,8 @@ class FleetView:
         Raises NotFound, BadRequest or Unavailable, each with what a client can do about it.
         """
         if model is None:
-            found = self._ready
-            if len(self._by_model) > 1 and len(self._ready) > 1:
+            found = self._answering
+            if len(self._by_model) > 1 and len(found) > 1:
                 served = ", ".join(self._by_model)
                 raise BadRequest(f"model: the request names none; served: {served}.", param="model")
         else:
@@ -188,7 +211,13 @@ class FleetView:
         if waiting:
             states = "; ".join(f"{e.name} is {e.state}" + (f" ({e.reason})" if e.reason else "") for e in waiting)
             return Unavailable(f"No engine is ready: {states}.", retry_after_s=RETRY_AFTER_S)
+        if any(model is None or model in e.models for e in self._ready):
+            return Unavailable("Only engines that prefill for others are ready.", retry_after_s=RETRY_AFTER_S)
         return no_such_model(model or "", list(self._by_model))
+
+    def splits(self, model: str | None) -> bool:
+        """Whether requests for a model may go in two legs."""
+        return bool(self.splitting) if model is None else model in self.splitting
 
     def usable(self, engines: Sequence[Endpoint], now: float) -> Sequence[Endpoint]:
         """Those of `engines` that may be sent a request now, as far as their health goes."""

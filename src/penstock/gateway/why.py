@@ -9,6 +9,7 @@ import msgspec
 from penstock.core.clock import monotonic
 
 if TYPE_CHECKING:
+    from penstock.core.record import Record
     from penstock.gateway.app import App
     from penstock.gateway.relay import Relay
 
@@ -32,10 +33,27 @@ def why(app: App, request_id: str) -> list[dict[str, Any]]:
             "reason": decisions[-1].reason if decisions else UNCHOSEN,
             "decisions": [{**app.fleet.router.explain(each), "seconds": each.seconds} for each in decisions],
             "attempts": msgspec.to_builtins(tries),
+            "legs": _legs(app, request_id, record),
             "outcome": record.outcome if record is not None else None,
             "retry_budget": app.budget(monotonic()).explain(monotonic()),
         }
     ]
+
+
+def _legs(app: App, request_id: str, record: Record | None) -> dict[str, Any] | None:
+    """Whether the request went in two legs, and how the first one ended; None where that was no question."""
+    split = app.split(request_id)
+    if split is None:
+        return None
+    explain = app.fleet.router.explain
+    running = next((relay for relay in app.running if relay.request_id.decode("ascii") == request_id), None)
+    first = record.prefill if record is not None else running.prefill if running is not None else None
+    return {
+        "reason": split.reason,
+        "decode": split.decode.engine,
+        "prefill": explain(split.prefill) if split.prefill is not None else None,
+        "first_leg": msgspec.to_builtins(first),
+    }
 
 
 def headers_of(relay: Relay) -> list[bytes]:

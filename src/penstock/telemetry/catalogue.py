@@ -96,6 +96,16 @@ TRAFFIC = Sheet(
     ),
 )
 
+PREFILL = Sheet(
+    "prefill",
+    ("engine", "outcome"),
+    (
+        _counter("penstock_prefill_legs", "First legs of requests in two legs, by how they ended"),
+        _histogram("penstock_prefill_leg_seconds", buckets.FIRST_TOKEN, "Time a first leg took"),
+    ),
+)
+"""The engine is the one that read the prompt."""
+
 ENGINE_LOAD = Sheet(
     "engine_load",
     ("engine",),
@@ -183,7 +193,7 @@ LOOKUPS = Sheet(
 """Only where `routing.prefixes` is `precise`."""
 
 SHEETS = (
-    REQUESTS, TRAFFIC, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS, LEDGER, LIMITS, TENANTS, LOOP, COLLECTOR, LOOKUPS,
+    REQUESTS, TRAFFIC, PREFILL, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS, LEDGER, LIMITS, TENANTS, LOOP, COLLECTOR, LOOKUPS,
 )  # fmt: skip
 """What workers write. Rows of all workers are added up."""
 

@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 
-from penstock.core.record import Outcome, Record, TokenSource
+from penstock.core.record import Outcome, PrefillLeg, Record, TokenSource
 from penstock.telemetry import buckets
 from penstock.telemetry.catalogue import (
     COLLECTOR,
@@ -12,6 +12,7 @@ from penstock.telemetry.catalogue import (
     LIMITS,
     LOOKUPS,
     LOOP,
+    PREFILL,
     PROCESS,
     QUEUE,
     REFUSALS,
@@ -49,6 +50,8 @@ RETRIES = TRAFFIC.offset("penstock_retries")
 LAG = LOOP.offset("penstock_loop_lag_seconds")
 MOST_LAG = LOOP.offset("penstock_loop_lag_max_seconds")
 PAUSE = COLLECTOR.offset("penstock_gc_pause_seconds")
+LEGS = PREFILL.offset("penstock_prefill_legs")
+LEG = PREFILL.offset("penstock_prefill_leg_seconds")
 
 TENANT_QUEUE = TENANTS.offset("penstock_tenant_queue_seconds")
 TENANT_SERVICE = TENANTS.offset("penstock_tenant_service")
@@ -186,10 +189,23 @@ class Meter:
         numbers[ATTEMPTS] += tries
         if tries > 1:
             numbers[RETRIES] += tries - 1
+        if record.status == 429 or record.prefill is not None:
+            self._finish_rare(record, model)
+
+    def _finish_rare(self, record: Record, model: str) -> None:
+        """What few requests have."""
+        if record.prefill is not None:
+            self._first_leg(record.prefill)
         if record.status == 429 and record.error:  # an engine's own 429 is an answer and no error
             refused = self._writer.row(REFUSALS, (model, record.error))
             refused.numbers[0] += 1
             self.mark(refused)
+
+    def _first_leg(self, leg: PrefillLeg) -> None:
+        row = self._writer.row(PREFILL, (leg.engine, leg.outcome or OTHER))
+        row.numbers[LEGS] += 1
+        observe(row.numbers, LEG, buckets.FIRST_TOKEN, leg.seconds)
+        self.mark(row)
 
 
 def observe(numbers: list[float], at: int, bounds: tuple[float, ...], value: float) -> None:

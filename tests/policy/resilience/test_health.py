@@ -102,6 +102,16 @@ def test_the_only_engine_stays_in_at_the_probe_weight_and_without_last_resort_it
     assert not strict.admits("e0", 1.0)
 
 
+def test_a_spare_engine_is_no_last_resort() -> None:
+    health = Health(SETTINGS)
+    health.appeared("e0", -1000.0, spare=True)
+    for _ in range(3):
+        tried(health, "e0", 0.0, False)
+    assert health.weights(["e0"], 1.0) == {"e0": 0.0}
+    assert not health.admits("e0", 1.0)
+    assert health.weights(["e0"], 5.0) == {"e0": 0.2}, "it is probed as others are"
+
+
 def test_a_group_that_is_out_comes_back_though_another_group_is_well() -> None:
     health = Health(SETTINGS)
     for name in NAMES:

@@ -1,12 +1,16 @@
 """Two legs: when, where, and what each carries."""
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.policy.route.disaggregate import (
     ADDRESS,
+    Split,
     SplitSettings,
     decode_parameters,
+    indivisible,
     prefill_body,
     prefill_parameters,
     split,
@@ -39,23 +43,37 @@ def routed(*engines: EngineFacts) -> Router:
     return router
 
 
+def legs_of(router: Router, ask: Ask, settings: SplitSettings = SETTINGS, *, now: float = 0.0, pool: str = "default",
+            chance: float = 0.0) -> Split | None:  # fmt: skip
+    """The decode engine is chosen first, as for a request in one leg."""
+    decode = router.choose(ask, now, chance)
+    return split(router, ask, decode, pool, now, chance, settings) if decode is not None else None
+
+
 @PROPERTY
 @given(fleet=FLEETS, ask=ASKS, chance=CHANCES, tokens=st.integers(0, 3000))
 def test_each_leg_has_an_engine_of_its_role(fleet: list[EngineFacts], ask: Ask, chance: float, tokens: int) -> None:
     facts = {e.name: e for e in fleet}
-    legs = split(routed(*fleet), ask, 25.0, chance, SplitSettings(min_prompt_tokens=tokens))
-    if legs is None:
+    router = routed(*fleet)
+    ask = msgspec.structs.replace(ask, leg="")
+    decode = router.choose(ask, 25.0, chance)
+    if decode is None:
         return
+    pool = facts[decode.engine].pool
+    legs = split(router, ask, decode, pool, 25.0, chance, SplitSettings(min_prompt_tokens=tokens))
+    assert legs.decode is decode
     assert facts[legs.decode.engine].role != "prefill"
     assert legs.reason
     if legs.prefill is not None:
         assert facts[legs.prefill.engine].role != "decode"
         assert legs.prefill.engine != legs.decode.engine
+        assert facts[legs.prefill.engine].pool == pool
+        assert (legs.ask.leg, legs.ask.output_tokens, legs.ask.prompt_tokens) == ("prefill", 1, ask.prompt_tokens)
         assert ask.prompt_tokens - legs.decode.matched_tokens >= tokens
 
 
 def test_a_long_fresh_prompt_is_split() -> None:
-    legs = split(routed(engine("p", role="prefill"), engine("d", role="decode")), Ask("m", (), 500), 0, 0, SETTINGS)
+    legs = legs_of(routed(engine("p", role="prefill"), engine("d", role="decode")), Ask("m", (), 500))
     assert legs is not None
     assert legs.prefill is not None
     assert (legs.prefill.engine, legs.decode.engine) == ("p", "d")
@@ -66,7 +84,7 @@ def test_a_short_or_cached_prompt_is_not() -> None:
     chain = tuple(range(1, 30))
     for ask in (Ask("m", (), 50), Ask("m", chain, 500)):
         router.learned("d", chain)
-        legs = split(router, ask, 0, 0, SETTINGS)
+        legs = legs_of(router, ask)
         assert legs is not None
         assert legs.prefill is None
         assert "fresh prompt tokens" in legs.reason
@@ -76,17 +94,36 @@ def test_a_crowded_prefill_pool_is_spared() -> None:
     router = routed(engine("p", role="prefill"), engine("d", role="decode"))
     for _ in range(3):
         router.begin("p", Ask("m"), 0.0)
-    legs = split(router, Ask("m", (), 500), 0.0, 0.0, SETTINGS)
+    legs = legs_of(router, Ask("m", (), 500))
     assert legs is not None
     assert legs.prefill is None
     assert legs.reason == "prefill load 3.00 above 1.00"
 
 
 def test_one_engine_does_both_and_none_does_nothing() -> None:
-    legs = split(routed(engine("b")), Ask("m", (), 500), 0.0, 0.0, SETTINGS)
+    legs = legs_of(routed(engine("b")), Ask("m", (), 500))
     assert legs is not None
     assert (legs.decode.engine, legs.prefill) == ("b", None)
-    assert split(routed(engine("p", role="prefill")), Ask("m", (), 500), 0.0, 0.0, SETTINGS) is None
+    assert legs_of(routed(engine("p", role="prefill")), Ask("m", (), 500)) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"prompt":"once"}', b'{"prompt":[1,2,3],"n":1}', b'{"prompt":[ 1]}', b'{"messages":[],"best_of":null}',
+     b'{"echo":false,"prompt_logprobs":null,"kv_transfer_params":null}'],
+)  # fmt: skip
+def test_one_prompt_with_one_answer_may_be_split(body: bytes) -> None:
+    assert indivisible(body) is None
+
+
+@given(body=st.one_of(st.binary(max_size=40), st.sampled_from([b"[]", b'{"n":2}', b'{"prompt":["a"]}', b'{"n":"2"}'])))
+def test_whatever_else_comes_stays_whole(body: bytes) -> None:
+    try:
+        whole = not isinstance(msgspec.json.decode(body), dict)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        whole = True
+    assert not whole or indivisible(body)
+    assert indivisible(body) or not body.startswith((b'{"n', b'{"prompt":["'))
 
 
 @PROPERTY

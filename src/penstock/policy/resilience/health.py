@@ -35,6 +35,8 @@ class _Engine(msgspec.Struct):
     group: str
     breaker: Breaker
     well_since: float
+    spare: bool = False
+    """It can be done without: no last resort."""
     out: bool = False
     """Breaker not closed, or ejected, at the last look."""
 
@@ -53,12 +55,13 @@ class Health:
         self.version = 0
         """Grows when an engine goes out or comes back: weights read before are stale. Time alone changes them too."""
 
-    def appeared(self, engine: str, now: float, group: str = "default") -> None:
-        """An engine is ready: new, or back after it was gone. One that is known in this group stays as it is."""
+    def appeared(self, engine: str, now: float, group: str = "default", *, spare: bool = False) -> None:
+        """An engine is ready: new, or back after it was gone. One that is known in this group stays as it is. A `spare`
+        one is never the last resort: its group can be done without."""
         known = self._engines.get(engine)
         if known is not None and known.group == group:
             return
-        self._engines[engine] = _Engine(group, Breaker(self._settings.breaker), now)
+        self._engines[engine] = _Engine(group, Breaker(self._settings.breaker), now, spare)
         self.troubled.discard(engine)
         self._outliers.appeared(engine, group)
         self.version += 1
@@ -183,10 +186,12 @@ class Health:
         return weight(self._settings.slow_start, now - entry.well_since)
 
     def _left_with_nothing(self, weights: Mapping[str, float]) -> frozenset[str]:
-        """Those of `weights` whose group has no weight at all in it."""
+        """Those of `weights` whose group has no weight at all in it, and cannot be done without."""
         entries = self._engines
         alive = {entries[name].group for name, share in weights.items() if share > 0 and name in entries}
-        return frozenset(name for name in weights if name in entries and entries[name].group not in alive)
+        return frozenset(
+            name for name in weights if name in entries and entries[name].group not in alive and not entries[name].spare
+        )
 
     def _until(self, name: str, entry: _Engine, now: float) -> float | None:
         until = self._outliers.until(name)

@@ -4,15 +4,18 @@ Parameter names are those of vLLM's NIXL connector (0.32): the prefill engine an
 which the decode engine then reads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Protocol
 
 import msgspec
 
 from penstock.policy.route.facts import Ask, Decision
-from penstock.policy.route.router import Router
 
 ADDRESS = ("remote_engine_id", "remote_block_ids", "remote_host", "remote_port")
 """What the prefill engine must answer with for its blocks to be found."""
+
+PATHS = frozenset({b"/v1/chat/completions", b"/v1/completions"})
+"""Where vLLM takes `kv_transfer_params` and answers with them."""
 
 _WHOLE_ANSWER = frozenset({"best_of", "min_tokens", "n", "stream", "stream_options"})
 """Fields that ask for more than one token of one answer."""
@@ -35,26 +38,70 @@ class Split(msgspec.Struct, frozen=True):
     decode: Decision
     prefill: Decision | None
     reason: str
+    ask: Ask = Ask("")
+    """What the first leg asks of its engine, where there is one."""
+
+
+class Fleet(Protocol):
+    """The engines, as far as a split asks of them."""
+
+    def choose(self, ask: Ask, now: float, chance: float, excluded: Collection[str]) -> Decision | None: ...
+
+    def load(self, engine: str) -> float: ...
+
+
+class _Shape(msgspec.Struct):
+    """Fields of a request that decide whether one prompt gets one answer. Prompts of several kinds stay bytes."""
+
+    n: int | None = None
+    best_of: int | None = None
+    echo: bool | None = None
+    use_beam_search: bool | None = None
+    prompt: msgspec.Raw = msgspec.Raw(b"")
+    prompt_logprobs: msgspec.Raw = msgspec.Raw(b"null")
+    kv_transfer_params: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_decode_shape = msgspec.json.Decoder(_Shape).decode
 
 
 def split(
-    router: Router, ask: Ask, now: float, chance: float, settings: SplitSettings, *, excluded: tuple[str, ...] = ()
-) -> Split | None:
-    """Decides the legs of a request; None when no engine can decode. `chance` in [0, 1) breaks ties."""
-    decode = router.choose(msgspec.structs.replace(ask, leg="decode"), now, chance, excluded)
-    if decode is None:
-        return None
+    fleet: Fleet, ask: Ask, decode: Decision, pool: str, now: float, chance: float, settings: SplitSettings
+) -> Split:
+    """Decides the legs of a request that `decode` has found an engine for, in `pool`: blocks are moved inside a pool
+    only. `chance` in [0, 1) breaks ties."""
     fresh = max(0, ask.prompt_tokens - decode.matched_tokens)
     if fresh < settings.min_prompt_tokens:
         return Split(decode, None, f"{fresh} fresh prompt tokens, fewer than {settings.min_prompt_tokens}")
-    prefill = router.choose(msgspec.structs.replace(ask, leg="prefill"), now, chance, {*excluded, decode.engine})
+    first = msgspec.structs.replace(ask, leg="prefill", pool=pool, output_tokens=1)
+    prefill = fleet.choose(first, now, chance, (decode.engine,))
     if prefill is None:
         return Split(decode, None, "no engine to prefill on")
-    there, here = router.load(prefill.engine), router.load(decode.engine)
+    there, here = fleet.load(prefill.engine), fleet.load(decode.engine)
     limit = settings.max_load_ratio * here + 1.0
     if there > limit:
         return Split(decode, None, f"prefill load {there:.2f} above {limit:.2f}")
-    return Split(decode, prefill, f"{fresh} fresh prompt tokens, prefill load {there:.2f} within {limit:.2f}")
+    reason = f"{fresh} fresh prompt tokens, prefill load {there:.2f} within {limit:.2f}"
+    return Split(decode, prefill, reason, first)
+
+
+def indivisible(body: bytes) -> str | None:
+    """Why a request's body must stay in one leg; None when it may go in two. What is not one prompt with one answer
+    would read the same blocks more than once."""
+    try:
+        shape = _decode_shape(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return "the body is not what can be split"
+    if bytes(shape.kv_transfer_params) != b"null":
+        return "the client sends kv_transfer_params of its own"
+    if (shape.n or 1) != 1 or (shape.best_of or 1) != 1 or shape.use_beam_search:
+        return "more than one answer is asked for"
+    if shape.echo or bytes(shape.prompt_logprobs) not in (b"null", b"0", b"false"):
+        return "the prompt is asked back"
+    prompt = bytes(shape.prompt)
+    if prompt[:1] == b"[" and not prompt[1:].lstrip()[:1].isdigit():
+        return "more than one prompt is asked"
+    return None
 
 
 def prefill_parameters() -> Parameters:
