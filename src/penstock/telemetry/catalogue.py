@@ -193,7 +193,8 @@ LOOKUPS = Sheet(
 """Only where `routing.prefixes` is `precise`."""
 
 SHEETS = (
-    REQUESTS, TRAFFIC, PREFILL, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS, LEDGER, LIMITS, TENANTS, LOOP, COLLECTOR, LOOKUPS,
+    REQUESTS, TRAFFIC, PREFILL, ENGINE_LOAD, QUEUE, REFUSALS, PROCESS, LEDGER, LIMITS, TENANTS, LOOP, COLLECTOR,
+    LOOKUPS,
 )  # fmt: skip
 """What workers write. Rows of all workers are added up."""
 
