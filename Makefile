@@ -35,7 +35,7 @@ bench-routing: $(VENV)/.dev ## Measure routing on real engines against other rou
 prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writes results/limits
 	@$(BIN)/python -m benchmarks.limits run
 
-prove-bench: $(VENV)/.dev ## Prove the load tester: truth and capacity; writes results/bench
+prove-bench: $(VENV)/.dev ## Prove the load tester, and 3x at an equal p95 (about 30 min); writes results/bench
 	@$(BIN)/python -m benchmarks.bench run
 
 baseline: $(VENV)/.dev ## Add a baseline of lab L06's contract on the embedded engine to results/baselines
@@ -54,7 +54,7 @@ lock: $(VENV)/.dev ## Resolve requirements.lock and requirements-dev.lock anew
 
 docs: $(VENV)/.dev ## Regenerate the generated parts of docs/
 	@$(BIN)/python -m penstock.cli.reference
-	@if [ -e docs/generate.py ]; then $(BIN)/python docs/generate.py; fi
+	@if [ -e docs/generate.py ]; then PYTHONPATH=. $(BIN)/python docs/generate.py; fi
 
 clean: ## Remove what the commands above made here (not the model cache)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""python -m benchmarks.bench run [--only truth,capacity] [--quick] [--json] | report [--json]"""
+"""python -m benchmarks.bench run [--only truth,three_x] [--quick] [--json] | report [--json]"""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from collections.abc import Callable, Mapping
 from rich.console import Console
 
 from benchmarks.bars import table
-from benchmarks.bench import capacity, truth
+from benchmarks.bench import capacity, knee, three_x, truth
 from benchmarks.gateway.gateways import ROOT, NotStarted
 from benchmarks.limits import report
 from benchmarks.limits.proof import Proof
 
 RESULTS = ROOT / "results" / "bench"
-PROOFS: Mapping[str, Callable[..., Proof]] = {"truth": truth.prove, "capacity": capacity.prove}
+PROOFS: Mapping[str, Callable[..., Proof]] = {
+    "truth": truth.prove,
+    "capacity": capacity.prove,
+    "knee": knee.prove,
+    "three_x": three_x.prove,
+}
 
 
 def main() -> int:

@@ -1,0 +1,189 @@
+"""Three times the throughput at an equal p95: the same engines run as people first run them, and as Penstock runs them.
+
+Both have as many engines, threads and tokens of context, and the same model. p95 is that of whole requests, from when
+they were due. Its bound is twice the p95 of a request that is alone on the naive engines.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from benchmarks.bars import Bar
+from benchmarks.bench.equal import Ratio, crossing, middle, next_rate, ratio
+from benchmarks.bench.stand import Setup, Stand, Trial, standing
+from benchmarks.bench.support import WHAT, Deck, questions
+from benchmarks.gateway.gateways import NotStarted
+from benchmarks.gateway.session import say
+from benchmarks.limits.proof import Proof
+from benchmarks.routing.engines import CACHE_MIB, CONTEXT_TOKENS, MODEL, Engine, quick_model
+from penstock.bench.client.crew import Crew
+from penstock.bench.client.probe import Probe
+from penstock.bench.client.settings import Server
+from penstock.bench.sample import Planned
+from penstock.bench.traffic.prompts import Prompts
+
+ENGINES, SLOTS = 4, 2
+STEPS = (
+    Setup("naive", "one request at a time per engine, no prefix cache, requests in turn", 1, False, "round_robin"),
+    Setup("prefix cache", f"the prefix cache of each engine: its slot and {CACHE_MIB} MiB", 1, True, "round_robin"),
+    Setup("slots", f"{SLOTS} slots per engine, decoded together", SLOTS, True, "round_robin"),
+    Setup("optimised", "Penstock's default policy, and its queue before full engines", SLOTS, True, "balanced", SLOTS),
+)
+NAIVE, OPTIMISED = STEPS[0], STEPS[-1]
+BAR = 3.0
+TIMES_LONE = 2.0
+COUNT, QUICK_COUNT = 40, 12
+"""Requests of a trial, whatever its rate."""
+MOST = 5
+"""Trials of one setup in one round."""
+MINUTES, QUICK_MINUTES = 13.0, 1.0
+WARM = 16
+"""Requests before the first trial, twice; the second time the answers per second are counted."""
+FIRST = 0.6
+"""The first rate tried, of those answers per second."""
+POOL = 1600
+
+
+def prove(*, quick: bool = False) -> Proof:
+    """Raises NotStarted."""
+    model = quick_model()
+    count = QUICK_COUNT if quick else COUNT
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="penstock-three-x-") as folder:
+        with ExitStack() as stack:
+            stood = {
+                each: stack.enter_context(standing(each, ENGINES, Path(folder), model)) for each in (NAIVE, OPTIMISED)
+            }
+            pool = _pool(stood[NAIVE][1])
+            ports = {setup: port for setup, (port, _) in stood.items()}
+            until = begun + 60 * (QUICK_MINUTES if quick else MINUTES)
+            found = uvloop.run(_rounds(ports, pool, until, count))
+        rate = between(found["knees"])
+        steps: list[Trial] = []
+        for setup in STEPS if rate else ():
+            with standing(setup, ENGINES, Path(folder), model) as (port, _):
+                steps.append(uvloop.run(_step(setup, port, pool, rate, count)))
+    return judged({**found, "count": count, "steps": [asdict(each) for each in steps]}, model.stem)
+
+
+def _pool(engines: Sequence[Engine]) -> list[Planned]:
+    probe = Probe(Server("127.0.0.1", engines[0].port))
+    try:
+        return questions(MODEL, Prompts(probe.counter(MODEL)), POOL)
+    finally:
+        probe.close()
+
+
+async def _rounds(ports: Mapping[Setup, int], pool: Sequence[Planned], until: float, count: int) -> dict[str, Any]:
+    """Rounds of both setups while another fits before `until`. Raises NotStarted when lone requests fail."""
+    async with Crew(1) as crew:
+        stands = [Stand(setup, port, crew, Deck(pool)) for setup, port in ports.items()]
+        starts = {stand.setup.name: FIRST * await _warmed(stand) for stand in stands}
+        _, lone = await stands[0].closed(1, WARM)
+        if lone == float("inf"):
+            raise NotStarted("the engines answer with errors")
+        bound = TIMES_LONE * lone
+        say(f"a lone request takes {lone:.2f} s at p95, the bound is {bound:.2f} s")
+        trials: list[Trial] = []
+        knees: list[dict[str, float | None]] = []
+        longest = 0.0
+        while not knees or time.monotonic() + longest < until:
+            since, number = time.monotonic(), len(knees)
+            found: dict[str, float | None] = {}
+            # Each round begins with the other setup, so that none always comes first.
+            for stand in stands if number % 2 else reversed(stands):
+                name = stand.setup.name
+                own = await _search(stand, number, starts[name], bound, count)
+                trials += own
+                found[name] = crossing([each.point for each in own], bound)
+                starts[name] = found[name] or starts[name]
+            knees.append(found)
+            longest = max(longest, time.monotonic() - since)
+    return {"bound_s": bound, "lone_p95_s": lone, "knees": knees, "trials": [asdict(each) for each in trials]}
+
+
+async def _warmed(stand: Stand) -> float:
+    """Answers per second of as many clients as all engines decode, once the prompts are known."""
+    clients = ENGINES * stand.setup.slots
+    await stand.closed(clients, WARM)
+    rate, _ = await stand.closed(clients, WARM)
+    return rate
+
+
+async def _search(stand: Stand, number: int, start: float, bound: float, count: int) -> list[Trial]:
+    trials: list[Trial] = []
+    while (rate := next_rate([each.point for each in trials], start, bound, MOST)) is not None:
+        trials.append(await stand.trial(number, rate, count))
+        say(told(trials[-1]))
+    return trials
+
+
+async def _step(setup: Setup, port: int, pool: Sequence[Planned], rate: float, count: int) -> Trial:
+    async with Crew(1) as crew:
+        stand = Stand(setup, port, crew, Deck(pool))
+        await _warmed(stand)
+        found = await stand.trial(0, rate, count)
+    say(told(found))
+    return found
+
+
+def told(trial: Trial) -> str:
+    return (
+        f"round {trial.round + 1} {trial.setup}: {trial.rate:.2f}/s, p50 {trial.p50:.2f} s, p95 {trial.p95:.2f} s, "
+        f"{trial.cached_share:.0%} cached, {trial.failed} failed{', ' * bool(trial.invalid)}{trial.invalid}"
+    )
+
+
+def between(knees: Sequence[Mapping[str, float | None]]) -> float:
+    """A rate in the middle of the two setups'; 0 where one has none."""
+    found = [[rate for each in knees if (rate := each[setup.name])] for setup in (NAIVE, OPTIMISED)]
+    return middle([middle(rates) for rates in found]) if all(found) else 0.0
+
+
+def judged(found: Mapping[str, Any], model: str) -> Proof:
+    """Bar and figures of what was measured."""
+    knees = [{**each, "one": 1.0} for each in found["knees"]]
+    whole = ratio(knees, OPTIMISED.name, NAIVE.name)
+    figures = {
+        "model": model,
+        "engines": f"{ENGINES} llama.cpp, 1 thread and {CONTEXT_TOKENS} tokens of context each",
+        "workload": WHAT,
+        "requests_per_trial": found["count"],
+        "lone_p95_s": round(found["lone_p95_s"], 4),
+        "bound_s": round(found["bound_s"], 4),
+        "setups": [asdict(setup) for setup in STEPS],
+        "knees": [{name: rate and round(rate, 4) for name, rate in each.items()} for each in found["knees"]],
+        "rates": {setup.name: shown(ratio(knees, setup.name, "one")) for setup in (NAIVE, OPTIMISED)},
+        "ratio": shown(whole),
+        "steps": [{key: value for key, value in each.items() if key != "samples"} for each in found["steps"]],
+        "invalid": sum(bool(each["invalid"]) for each in [*found["trials"], *found["steps"]]),
+    }
+    bar = Bar("three_x_throughput_ratio", whole and round(whole.value, 3), BAR, "ratio", "higher", why=why(figures))
+    return Proof([bar], figures, {"trials": found["trials"], "steps": found["steps"]})
+
+
+def shown(found: Ratio | None) -> dict[str, float] | None:
+    """JSON has no infinity: an interval without an upper end has no `high`."""
+    if found is None:
+        return None
+    rounded = {name: round(value, 4) for name, value in found._asdict().items()}
+    return {name: value for name, value in rounded.items() if value != float("inf")}
+
+
+def why(figures: Mapping[str, Any]) -> str:
+    slow, fast, whole = figures["rates"][NAIVE.name], figures["rates"][OPTIMISED.name], figures["ratio"]
+    if not whole:
+        return "no round found the bound for both"
+    interval = f"95 % [{whole['low']:.2f}, {whole['high']:.2f}]" if "high" in whole else "one round, no interval"
+    return (
+        f"{interval}; p95 of {figures['bound_s']:.2f} s at {slow['value']:.2f}/s naive, {fast['value']:.2f}/s optimised"
+        f"; {len(figures['knees'])} rounds"
+    )
