@@ -88,8 +88,8 @@ def wrapped(own: Mapping[str, Any], machine: Mapping[str, Any], when: str) -> li
         "  has the same times but for their scale, and the same order of prompts; every question is asked once.",
         "  Requests before the first trial have made the prompts known.",
         "- p95: of whole requests, from due to the last byte; one that failed counts as later than all others. Its",
-        f"  bound, {own['bound_s']:.2f} s, is twice the p95 of a request that is alone on the naive engines"
-        f" ({own['lone_p95_s']:.2f} s).",
+        f"  bound, {own['bound_s']:.2f} s, is twice the median time of a request that is alone on the naive"
+        f" engines ({own['lone_s']:.2f} s).",
         "- Throughput at the bound: rates 25 % apart are tried until p95 lies on both sides of it, then the crossing",
         "  is interpolated in logarithms. The setups take turns to come first. The interval is Student's, of",
         "  logarithms; the unit is the round.",

@@ -86,7 +86,7 @@ def measured(rounds: int = 2) -> dict[str, Any]:
         }  # fmt: skip
 
     return {
-        "bound_s": 4.0, "lone_p95_s": 2.0, "count": 40,
+        "bound_s": 4.0, "lone_s": 2.0, "count": 40,
         "knees": [{"naive": 0.5, "optimised": 2.0 + number / 10} for number in range(rounds)],
         "trials": [
             trial(name, number, rate, rate)
