@@ -90,9 +90,9 @@ def wrapped(own: Mapping[str, Any], machine: Mapping[str, Any], when: str) -> li
         "- p95: of whole requests, from due to the last byte; one that failed counts as later than all others. Its",
         f"  bound, {own['bound_s']:.2f} s, is twice the median time of a request that is alone on the naive"
         f" engines ({own['lone_s']:.2f} s).",
-        "- Throughput at the bound: rates 25 % apart are tried until p95 lies on both sides of it, then the crossing",
-        "  is interpolated in logarithms. The setups take turns to come first. The interval is Student's, of",
-        "  logarithms; the unit is the round.",
+        "- Throughput at the bound: rates are tried until two that are at most 25 % apart have their p95 on either",
+        "  side of it, then the crossing is interpolated in logarithms. The setups take turns to come first. The",
+        "  interval is Student's, of logarithms; the unit is the round.",
         f"- Trials in which the client did not keep up: {own['invalid']}.",
     ]
 

@@ -14,6 +14,8 @@ from penstock.bench.measure.student import critical
 
 STEP = 1.25
 """Between neighbouring rates."""
+SLACK = 1.001
+"""For rounded rates."""
 
 
 class Point(NamedTuple):
@@ -30,23 +32,35 @@ class Ratio(NamedTuple):
 
 
 def next_rate(points: Sequence[Point], start: float, bound: float, most: int) -> float | None:
-    """The rate to try now; None when trials lie on both sides of the bound, next to each other, or `most` were made."""
+    """The rate to try now; None when the bound lies between neighbours, or `most` trials were made.
+
+    Away from `start` in steps, each twice the one before it in logarithms, until trials lie on both sides of the bound;
+    then in the middle of the two.
+    """
     if not points:
         return start
-    below = [point.rate for point in points if point.p95 <= bound]
-    above = [point.rate for point in points if point.p95 > bound]
-    if len(points) >= most or (below and above):
+    below, above = sides(points, bound)
+    if len(points) >= most:
         return None
-    return max(below) * STEP if below else min(above) / STEP
+    if below and above:
+        return None if above.rate <= below.rate * STEP * SLACK else (below.rate * above.rate) ** 0.5
+    leap = STEP ** (2 ** (len(points) - 1))
+    return below.rate * leap if below else min(point.rate for point in points) / leap
+
+
+def sides(points: Sequence[Point], bound: float) -> tuple[Point | None, Point | None]:
+    """The last point within the bound below all that are beyond it, and the first beyond it."""
+    above = min((point for point in points if point.p95 > bound), default=None)
+    within = [point for point in points if point.p95 <= bound and (above is None or point.rate < above.rate)]
+    return max(within, default=None), above
 
 
 def crossing(points: Sequence[Point], bound: float) -> float | None:
-    """The rate at which p95 is `bound`: on the line between the last point below and the first above it, in logarithms.
+    """The rate at which p95 is `bound`: on the line between the two points beside it, in logarithms.
 
     None where all points are on one side. A failed trial gives no slope: then the rate below it is taken.
     """
-    below = max((point for point in points if point.p95 <= bound), default=None)
-    above = min((point for point in points if point.p95 > bound), default=None)
+    below, above = sides(points, bound)
     if below is None or above is None:
         return None
     if above.p95 == float("inf"):

@@ -42,7 +42,7 @@ BAR = 3.0
 TIMES_LONE = 2.0
 COUNT, QUICK_COUNT = 24, 12
 """Requests of a trial, whatever its rate. With 24 one may be later than the bound."""
-MOST = 5
+MOST = 7
 """Trials of one setup in one round."""
 MINUTES, QUICK_MINUTES = 13.0, 1.0
 WARM = 16

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.bench import dossier, knee, queue, sweep, three_x
-from benchmarks.bench.equal import STEP, Point, crossing, next_rate, ratio
+from benchmarks.bench.equal import STEP, Point, crossing, next_rate, ratio, sides
 from benchmarks.bench.stand import tried
 from benchmarks.bench.support import Deck, moments, order, questions
 from benchmarks.bench.sweep import Interval, Judged
@@ -19,15 +19,24 @@ from penstock.bench.traffic.prompts import Prompts
 # -- throughput at an equal p95 ---------------------------------------------------------------------------------------
 
 
-@given(st.floats(0.1, 100), st.floats(0.3, 3), st.floats(0.5, 10))
+@given(st.floats(0.1, 100), st.floats(0.1, 10), st.floats(0.5, 10))
 def test_the_rate_at_the_bound_is_found_on_a_curve_that_rises(knee: float, start: float, bound: float) -> None:
     """p95 is the bound times (rate / knee)^2: a line in logarithms, so the crossing is exact."""
     points: list[Point] = []
     while (rate := next_rate(points, knee * start, bound, 20)) is not None:
         points.append(Point(rate, bound * (rate / knee) ** 2))
-    found = crossing(points, bound)
-    assert found == pytest.approx(knee)
-    assert max(points[-2:]).rate == pytest.approx(min(points[-2:]).rate * STEP)
+    assert crossing(points, bound) == pytest.approx(knee)
+    below, above = sides(points, bound)
+    assert below is not None
+    assert above is not None
+    assert above.rate <= below.rate * STEP * 1.01
+    assert len(points) <= 9
+
+
+def test_a_search_near_the_bound_takes_two_trials() -> None:
+    assert next_rate([Point(1.0, 2.0)], 1.0, 3.0, 7) == STEP
+    assert next_rate([Point(1.0, 4.0)], 1.0, 3.0, 7) == 1 / STEP
+    assert next_rate([Point(1.0, 2.0), Point(STEP, 4.0)], 1.0, 3.0, 7) is None
 
 
 def test_a_search_that_stays_on_one_side_has_no_crossing_and_ends() -> None:
@@ -37,6 +46,12 @@ def test_a_search_that_stays_on_one_side_has_no_crossing_and_ends() -> None:
     assert len(points) == 4
     assert crossing(points, 3.0) is None
     assert crossing([Point(1.0, 2.0), Point(STEP, inf)], 3.0) == 1.0
+
+
+def test_a_lucky_trial_above_a_failed_one_does_not_count() -> None:
+    points = [Point(1.0, 2.0), Point(1.25, 4.0), Point(1.5, 2.9)]
+    assert crossing(points, 3.0) == crossing(points[:2], 3.0)
+    assert crossing([Point(1.25, 4.0), Point(1.5, 2.9)], 3.0) is None
 
 
 def test_the_ratio_is_of_rounds_and_its_interval_holds_the_ratios_of_equal_rounds() -> None:
