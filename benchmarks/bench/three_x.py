@@ -51,7 +51,9 @@ LONE = 8
 """Requests one after the other, whose median is the bound's measure."""
 FIRST = 0.5
 """The first rate tried, of those answers per second."""
-POOL = 1600
+ROUNDS = 6
+POOL = 1200
+"""Questions: as many as one setup can be asked in so many rounds."""
 
 
 def prove(*, quick: bool = False) -> Proof:
@@ -97,7 +99,7 @@ async def _rounds(ports: Mapping[Setup, int], pool: Sequence[Planned], until: fl
         trials: list[Trial] = []
         knees: list[dict[str, float | None]] = []
         longest = 0.0
-        while not knees or time.monotonic() + longest < until:
+        while not knees or (len(knees) < ROUNDS and time.monotonic() + longest < until):
             since, number = time.monotonic(), len(knees)
             found: dict[str, float | None] = {}
             # Each round begins with the other setup, so that none always comes first.
@@ -184,8 +186,9 @@ def why(figures: Mapping[str, Any]) -> str:
     slow, fast, whole = figures["rates"][NAIVE.name], figures["rates"][OPTIMISED.name], figures["ratio"]
     if not whole:
         return "no round found the bound for both"
+    late = f"; {figures['invalid']} trials whose client was late" if figures["invalid"] else ""
     interval = f"95 % [{whole['low']:.2f}, {whole['high']:.2f}]" if "high" in whole else "one round, no interval"
     return (
         f"{interval}; p95 of {figures['bound_s']:.2f} s at {slow['value']:.2f}/s naive, {fast['value']:.2f}/s optimised"
-        f"; {len(figures['knees'])} rounds"
+        f"; {len(figures['knees'])} rounds" + late
     )
