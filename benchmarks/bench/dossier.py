@@ -83,10 +83,9 @@ def wrapped(own: Mapping[str, Any], machine: Mapping[str, Any], when: str) -> li
         "- `optimised`: "
         + "; ".join(setup["added"] for setup in own["setups"][1:])
         + f" (`{optimised['policy']}`, at most {optimised['max_in_flight']} requests in an engine at a time).",
-        "- Load: open loop of `penstock bench`'s client,",
-        f"  {own['requests_per_trial']} requests a trial whatever its rate, at Poisson times. In a round every trial",
-        "  has the same times but for their scale, and the same order of prompts; every question is asked once.",
-        "  Requests before the first trial have made the prompts known.",
+        f"- Load: open loop of `penstock bench`'s client, {own['seconds_per_trial']:g} s a trial, at Poisson times.",
+        "  In a round a trial has the requests' times and prompts of every slower one, and some more; every question",
+        "  is asked once. Requests before the first trial have made the prompts known.",
         "- p95: of whole requests, from due to the last byte; one that failed counts as later than all others. Its",
         f"  bound, {own['bound_s']:.2f} s, is twice the median time of a request that is alone on the naive"
         f" engines ({own['lone_s']:.2f} s).",

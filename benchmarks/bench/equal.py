@@ -1,7 +1,7 @@
 """Throughput at an equal p95: which rate to try next, where p95 crosses its bound, and the ratio of two such rates.
 
-Pure. Within a round every trial has the same moments but for the rate, which stretches them. So p95 rises with the rate
-but for the engines' own noise, and two ways of running engines can be compared round by round.
+Pure. Within a round a trial has the requests of every slower trial and some more. So p95 rises with the rate but for
+the engines' own noise, and two ways of running engines can be compared round by round.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from penstock.bench.measure.student import critical
 
 STEP = 1.25
 """Between neighbouring rates."""
+LEAPS = 2
+"""Times that a step doubles: a rate far beyond the bound takes long to be answered."""
 SLACK = 1.001
 """For rounded rates."""
 
@@ -34,8 +36,8 @@ class Ratio(NamedTuple):
 def next_rate(points: Sequence[Point], start: float, bound: float, most: int) -> float | None:
     """The rate to try now; None when the bound lies between neighbours, or `most` trials were made.
 
-    Away from `start` in steps, each twice the one before it in logarithms, until trials lie on both sides of the bound;
-    then in the middle of the two.
+    Away from `start` in steps, the first ones each twice the one before it in logarithms, until trials lie on both
+    sides of the bound; then in the middle of the two.
     """
     if not points:
         return start
@@ -44,7 +46,7 @@ def next_rate(points: Sequence[Point], start: float, bound: float, most: int) ->
         return None
     if below and above:
         return None if above.rate <= below.rate * STEP * SLACK else (below.rate * above.rate) ** 0.5
-    leap = STEP ** (2 ** (len(points) - 1))
+    leap = STEP ** (2 ** min(len(points) - 1, LEAPS))
     return below.rate * leap if below else min(point.rate for point in points) / leap
 
 

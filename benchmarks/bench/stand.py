@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench.equal import Point
-from benchmarks.bench.support import Deck, moments, order
+from benchmarks.bench.support import Deck, order, poisson
 from benchmarks.gateway.gateways import ROOT
 from benchmarks.routing.engines import Engine, Fleet, running
 from benchmarks.routing.fronts import Front, penstock, started
@@ -80,15 +80,15 @@ class Stand:
         self._runner = Runner(crew, Server("127.0.0.1", port), Patience(), lambda _: None, monotonic())
         self._deck = deck
 
-    async def trial(self, number: int, rate: float, count: int) -> Trial:
+    async def trial(self, number: int, rate: float, seconds: float) -> Trial:
         """An open loop. `number` is the round: it chooses moments and prompts."""
-        requests = self._deck.deal(order(count, number), moments(count, rate, number))
-        done = await self._runner.run([StagePlan(Open(Constant(rate), count / rate), requests)], 1, 0.0)
+        requests = self._deck.deal((each.kind, each.due) for each in poisson(rate, seconds, number))
+        done = await self._runner.run([StagePlan(Open(Constant(rate), seconds), requests)], 1, 0.0)
         return tried(self.setup.name, number, rate, done.samples, done.client.invalid)
 
     async def closed(self, clients: int, count: int) -> tuple[float, float]:
         """A closed loop: (answers per second, median from due to end, infinite where one failed)."""
-        requests = self._deck.deal(order(count, -1), [None] * count)
+        requests = self._deck.deal((kind, None) for kind in order(count, -1))
         done = await self._runner.run([StagePlan(Closed(clients, count), requests)], 1, 0.0)
         median = quantile(sorted(each.ended - each.due for each in done.samples), 0.5)
         whole = all(each.ending is Ending.OK for each in done.samples)

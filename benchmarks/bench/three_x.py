@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from benchmarks.routing.engines import CACHE_MIB, CONTEXT_TOKENS, MODEL, Engine,
 from penstock.bench.client.crew import Crew
 from penstock.bench.client.probe import Probe
 from penstock.bench.client.settings import Server
-from penstock.bench.sample import Planned
 from penstock.bench.traffic.prompts import Prompts
 
 ENGINES, SLOTS = 4, 2
@@ -40,57 +39,55 @@ STEPS = (
 NAIVE, OPTIMISED = STEPS[0], STEPS[-1]
 BAR = 3.0
 TIMES_LONE = 2.0
-COUNT, QUICK_COUNT = 24, 12
-"""Requests of a trial, whatever its rate. With 24 one may be later than the bound."""
+SECONDS, STEP_SECONDS, QUICK_SECONDS = 40.0, 30.0, 15.0
+"""Of a trial. It must be long beside the bound: a short burst may be late by little at any rate."""
 MOST = 7
 """Trials of one setup in one round."""
 MINUTES, QUICK_MINUTES = 13.0, 1.0
-WARM = 16
-"""Requests before the first trial, twice; the second time the answers per second are counted."""
+WARM = 4
+"""Requests for each client before the first trial, twice; the second time the answers per second are counted."""
 LONE = 8
 """Requests one after the other, whose median is the bound's measure."""
-FIRST = 0.5
+FIRST = {"naive": 0.5, "optimised": 0.8}
 """The first rate tried, of those answers per second."""
-ROUNDS = 6
-POOL = 1200
-"""Questions: as many as one setup can be asked in so many rounds."""
 
 
 def prove(*, quick: bool = False) -> Proof:
     """Raises NotStarted."""
     model = quick_model()
-    count = QUICK_COUNT if quick else COUNT
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="penstock-three-x-") as folder:
-        with ExitStack() as stack:
-            stood = {
-                each: stack.enter_context(standing(each, ENGINES, Path(folder), model)) for each in (NAIVE, OPTIMISED)
-            }
-            pool = _pool(stood[NAIVE][1])
-            ports = {setup: port for setup, (port, _) in stood.items()}
-            until = begun + 60 * (QUICK_MINUTES if quick else MINUTES)
-            found = uvloop.run(_rounds(ports, pool, until, count))
+    seconds = QUICK_SECONDS if quick else SECONDS
+    until = time.monotonic() + 60 * (QUICK_MINUTES if quick else MINUTES)
+    with tempfile.TemporaryDirectory(prefix="penstock-three-x-") as name:
+        folder = Path(name)
+        with (
+            standing(NAIVE, ENGINES, folder, model) as (slow, engines),
+            standing(OPTIMISED, ENGINES, folder, model) as (fast, _),
+            _counter(engines) as prompts,
+        ):
+            found = uvloop.run(_rounds({NAIVE: slow, OPTIMISED: fast}, prompts, until, seconds))
         rate = between(found["knees"])
         steps: list[Trial] = []
         for setup in STEPS if rate else ():
-            with standing(setup, ENGINES, Path(folder), model) as (port, _):
-                steps.append(uvloop.run(_step(setup, port, pool, rate, count)))
-    return judged({**found, "count": count, "steps": [asdict(each) for each in steps]}, model.stem)
+            with standing(setup, ENGINES, folder, model) as (port, engines), _counter(engines) as prompts:
+                steps.append(uvloop.run(_step(setup, port, prompts, rate, min(seconds, STEP_SECONDS))))
+    return judged({**found, "seconds": seconds, "steps": [asdict(each) for each in steps]}, model.stem)
 
 
-def _pool(engines: Sequence[Engine]) -> list[Planned]:
+@contextmanager
+def _counter(engines: Sequence[Engine]) -> Iterator[Prompts]:
+    """Makes prompts by an engine's own tokenizer."""
     probe = Probe(Server("127.0.0.1", engines[0].port))
     try:
-        return questions(MODEL, Prompts(probe.counter(MODEL)), POOL)
+        yield Prompts(probe.counter(MODEL))
     finally:
         probe.close()
 
 
-async def _rounds(ports: Mapping[Setup, int], pool: Sequence[Planned], until: float, count: int) -> dict[str, Any]:
+async def _rounds(ports: Mapping[Setup, int], prompts: Prompts, until: float, seconds: float) -> dict[str, Any]:
     """Rounds of both setups while another fits before `until`. Raises NotStarted when lone requests fail."""
     async with Crew(1) as crew:
-        stands = [Stand(setup, port, crew, Deck(pool)) for setup, port in ports.items()]
-        starts = {stand.setup.name: FIRST * await _warmed(stand) for stand in stands}
+        stands = [Stand(setup, port, crew, Deck(questions(MODEL, prompts))) for setup, port in ports.items()]
+        starts = {stand.setup.name: FIRST[stand.setup.name] * await _warmed(stand) for stand in stands}
         _, lone = await stands[0].closed(1, LONE)
         if lone == float("inf"):
             raise NotStarted("the engines answer with errors")
@@ -99,13 +96,13 @@ async def _rounds(ports: Mapping[Setup, int], pool: Sequence[Planned], until: fl
         trials: list[Trial] = []
         knees: list[dict[str, float | None]] = []
         longest = 0.0
-        while not knees or (len(knees) < ROUNDS and time.monotonic() + longest < until):
+        while not knees or time.monotonic() + longest < until:
             since, number = time.monotonic(), len(knees)
             found: dict[str, float | None] = {}
             # Each round begins with the other setup, so that none always comes first.
             for stand in stands if number % 2 else reversed(stands):
                 name = stand.setup.name
-                own = await _search(stand, number, starts[name], bound, count)
+                own = await _search(stand, number, starts[name], bound, seconds)
                 trials += own
                 found[name] = crossing([each.point for each in own], bound)
                 starts[name] = found[name] or starts[name]
@@ -117,24 +114,25 @@ async def _rounds(ports: Mapping[Setup, int], pool: Sequence[Planned], until: fl
 async def _warmed(stand: Stand) -> float:
     """Answers per second of as many clients as all engines decode, once the prompts are known."""
     clients = ENGINES * stand.setup.slots
-    await stand.closed(clients, WARM)
-    rate, _ = await stand.closed(clients, WARM)
+    await stand.closed(clients, WARM * clients)
+    rate, _ = await stand.closed(clients, WARM * clients)
     return rate
 
 
-async def _search(stand: Stand, number: int, start: float, bound: float, count: int) -> list[Trial]:
+async def _search(stand: Stand, number: int, start: float, bound: float, seconds: float) -> list[Trial]:
     trials: list[Trial] = []
     while (rate := next_rate([each.point for each in trials], start, bound, MOST)) is not None:
-        trials.append(await stand.trial(number, rate, count))
+        trials.append(await stand.trial(number, rate, seconds))
         say(told(trials[-1]))
     return trials
 
 
-async def _step(setup: Setup, port: int, pool: Sequence[Planned], rate: float, count: int) -> Trial:
+async def _step(setup: Setup, port: int, prompts: Prompts, rate: float, seconds: float) -> Trial:
     async with Crew(1) as crew:
-        stand = Stand(setup, port, crew, Deck(pool))
-        await _warmed(stand)
-        found = await stand.trial(0, rate, count)
+        stand = Stand(setup, port, crew, Deck(questions(MODEL, prompts)))
+        clients = ENGINES * setup.slots
+        await stand.closed(clients, WARM * clients)
+        found = await stand.trial(0, rate, seconds)
     say(told(found))
     return found
 
@@ -160,7 +158,7 @@ def judged(found: Mapping[str, Any], model: str) -> Proof:
         "model": model,
         "engines": f"{ENGINES} llama.cpp, 1 thread and {CONTEXT_TOKENS} tokens of context each",
         "workload": WHAT,
-        "requests_per_trial": found["count"],
+        "seconds_per_trial": found["seconds"],
         "lone_s": round(found["lone_s"], 4),
         "bound_s": round(found["bound_s"], 4),
         "setups": [asdict(setup) for setup in STEPS],

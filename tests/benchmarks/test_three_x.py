@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.bench import dossier, knee, queue, sweep, three_x
 from benchmarks.bench.equal import STEP, Point, crossing, next_rate, ratio, sides
 from benchmarks.bench.stand import tried
-from benchmarks.bench.support import Deck, moments, order, questions
+from benchmarks.bench.support import Deck, poisson, questions
 from benchmarks.bench.sweep import Interval, Judged
 from penstock.bench.sample import Ending, Sample
 from penstock.bench.traffic.prompts import Prompts
@@ -64,19 +64,20 @@ def test_the_ratio_is_of_rounds_and_its_interval_holds_the_ratios_of_equal_round
     assert ratio([{"a": 6.0, "b": 2.0}], "a", "b") == (pytest.approx(3.0), 0.0, inf)
 
 
-def test_moments_stretch_with_the_rate_and_each_question_is_asked_once() -> None:
-    slow, fast = moments(40, 1.0, 3), moments(40, 4.0, 3)
-    assert [each * 4 for each in fast] == pytest.approx(slow)
-    assert max(slow) <= 40
-    assert moments(40, 1.0, 4) != slow
-    deck = Deck(questions("m", Prompts(None), 200))
-    dealt = [*deck.deal(order(40, 3), slow), *deck.deal(order(40, 3), slow)]
-    assert [each.kind for each in dealt[:40]] == [each.kind for each in dealt[40:]] == order(40, 3)
-    assert len({each.body for each in dealt}) == 80
-    beginnings = {each.body[:2000] for each in dealt}
-    assert len(beginnings) == len({each.kind for each in dealt}) == 4
-    with pytest.raises(IndexError):
-        deck.deal(["prompt0"] * 200, [None] * 200)
+def test_a_faster_trial_has_the_requests_of_a_slower_one_and_each_question_is_asked_once() -> None:
+    slow, fast = poisson(1.0, 40.0, 3), poisson(2.0, 40.0, 3)
+    assert (len(slow), len(fast)) == (40, 80)
+    assert set(slow) < set(fast)
+    assert fast == sorted(fast)
+    assert poisson(1.0, 40.0, 4) != slow
+    decks = [Deck(questions("m", Prompts(None))) for _ in range(2)]
+    dealt, others = (
+        [each for trial in (slow, fast) for each in deck.deal((a.kind, a.due) for a in trial)] for deck in decks
+    )
+    assert [each.due for each in dealt] == [each.due for each in (*slow, *fast)]
+    assert len({each.body for each in dealt}) == 120
+    assert len({each.body[:2000] for each in dealt}) == len({each.kind for each in dealt}) == 4
+    assert [each.body for each in others] == [each.body for each in dealt]
 
 
 def sample(number: int, seconds: float, ending: Ending = Ending.OK) -> Sample:
@@ -101,7 +102,7 @@ def measured(rounds: int = 2) -> dict[str, Any]:
         }  # fmt: skip
 
     return {
-        "bound_s": 4.0, "lone_s": 2.0, "count": 40,
+        "bound_s": 4.0, "lone_s": 2.0, "seconds": 40.0,
         "knees": [{"naive": 0.5, "optimised": 2.0 + number / 10} for number in range(rounds)],
         "trials": [
             trial(name, number, rate, rate)
