@@ -43,6 +43,8 @@ SLOTS, INPUT, OUTPUT = 4, 32, 8
 SHARE, TIMES_LONE = 0.9, 3.0
 SECONDS, QUICK_SECONDS = 10.0, 4.0
 QUEUE_SECONDS = 6.0
+LONG = 20
+"""A trial is at least so many times as long as a request that is alone."""
 RATES, REPEATS = 8, 2
 QUEUE_BOUND_S = 3 * mock.HOLDS_S
 LONE = 12
@@ -70,7 +72,7 @@ def judged(real: dict[str, Any], queue: dict[str, Any], truth: float) -> Proof:
     error = queue["knee"]["rate"] / truth - 1
     figures = {
         "real": {
-            "slo_e2e_s": real["slo_s"], "lone_s": real["lone_s"], "share": SHARE, "stated": ends(stated),
+            "slo_e2e_s": real["slo_s"], "lone_s": real["lone_s"], "seconds": real["seconds"], "share": SHARE, "stated": ends(stated),
             "sweep": ends(swept), "rate": point, "distance_in_half_widths": away and round(away, 3),
             "trials": len(real["saturate"]["trials"]),
             "sweep_invalid": sum(bool(row["invalid"]) for row in real["sweep"]),
@@ -111,8 +113,9 @@ def ends(found: Interval) -> list[float | None]:
 def _real(platform: Platform, seconds: float, rates: int, repeats: int) -> dict[str, Any]:
     server = Server("127.0.0.1", platform.port, keys={"": KEY})
     lone = _lone(server)
+    seconds = max(seconds, round(LONG * lone))
     slo = Slo(e2e=round(TIMES_LONE * lone, 3), share=SHARE)
-    say(f"a lone request takes {lone * 1e3:.0f} ms, the SLO is {slo.e2e * 1e3:.0f} ms")
+    say(f"a lone request takes {lone * 1e3:.0f} ms, the SLO is {slo.e2e * 1e3:.0f} ms, trials take {seconds:g} s")
     answer = _saturate(platform.port, "", slo.e2e, seconds, round(1 / lone, 2))
     around = answer["knee"]["rate"]
     if not around:
@@ -130,7 +133,7 @@ def _real(platform: Platform, seconds: float, rates: int, repeats: int) -> dict[
                 "invalid": run.client.invalid,
             })  # fmt: skip
             say(f"sweep {rate:.2f}/s: {trial.good} of {trial.judged} good, {'passes' if passes else 'fails'}")
-    return {"lone_s": round(lone, 4), "slo_s": slo.e2e, "saturate": answer, "sweep": rows}
+    return {"lone_s": round(lone, 4), "seconds": seconds, "slo_s": slo.e2e, "saturate": answer, "sweep": rows}
 
 
 def _lone(server: Server) -> float:

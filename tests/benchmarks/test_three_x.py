@@ -188,7 +188,7 @@ def answer(low: float, high: float | None, rate: float) -> dict[str, Any]:
 
 def test_the_knee_holds_when_the_intervals_overlap() -> None:
     rows = [{"rate": rate, "passes": rate < 10, "invalid": ""} for rate in (6.0, 9.0, 12.0)]
-    real = {"saturate": answer(8.0, 10.0, 9.0), "sweep": rows, "slo_s": 1.0, "lone_s": 0.3}
+    real = {"saturate": answer(8.0, 10.0, 9.0), "sweep": rows, "slo_s": 1.0, "lone_s": 0.3, "seconds": 10.0}
     near, known = knee.judged(real, answer(60.0, 80.0, 70.0), 71.0).bars
     assert near.holds
     assert known.holds
