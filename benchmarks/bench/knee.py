@@ -72,7 +72,8 @@ def judged(real: dict[str, Any], queue: dict[str, Any], truth: float) -> Proof:
     error = queue["knee"]["rate"] / truth - 1
     figures = {
         "real": {
-            "slo_e2e_s": real["slo_s"], "lone_s": real["lone_s"], "seconds": real["seconds"], "share": SHARE, "stated": ends(stated),
+            "slo_e2e_s": real["slo_s"], "lone_s": real["lone_s"], "seconds": real["seconds"],
+            "share": SHARE, "stated": ends(stated),
             "sweep": ends(swept), "rate": point, "distance_in_half_widths": away and round(away, 3),
             "trials": len(real["saturate"]["trials"]),
             "sweep_invalid": sum(bool(row["invalid"]) for row in real["sweep"]),
