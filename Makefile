@@ -35,8 +35,9 @@ bench-routing: $(VENV)/.dev ## Measure routing on real engines against other rou
 prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writes results/limits
 	@$(BIN)/python -m benchmarks.limits run
 
-prove-bench: $(VENV)/.dev ## Prove the load tester: truth and capacity; writes results/bench
-	@$(BIN)/python -m benchmarks.bench run --only truth,capacity
+prove-bench: $(VENV)/.dev ## Prove the load tester, and 3x at an equal p95 (about 45 min); writes results/bench
+	@$(BIN)/python -m benchmarks.bench install
+	@$(BIN)/python -m benchmarks.bench run --only truth,capacity,locust,knee,three_x
 
 baseline: $(VENV)/.dev ## Add baselines of lab L06's contract on llama.cpp and vLLM, run them 20 times again, compare
 	@$(BIN)/python -m benchmarks.bench run --only again_llamacpp,again_vllm
@@ -54,7 +55,7 @@ lock: $(VENV)/.dev ## Resolve requirements.lock and requirements-dev.lock anew
 
 docs: $(VENV)/.dev ## Regenerate the generated parts of docs/
 	@$(BIN)/python -m penstock.cli.reference
-	@if [ -e docs/generate.py ]; then $(BIN)/python docs/generate.py; fi
+	@if [ -e docs/generate.py ]; then PYTHONPATH=. $(BIN)/python docs/generate.py; fi
 
 clean: ## Remove what the commands above made here (not the model cache)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

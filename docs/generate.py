@@ -1,4 +1,4 @@
-"""Fills the generated blocks of the documents: `python docs/generate.py`.
+"""Fills the generated blocks of the documents and writes generated pages: `PYTHONPATH=. python docs/generate.py`.
 
 A block stands between `<!-- generated: NAME -->` and `<!-- end -->`. tests/test_docs.py fails when one is stale.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import dossier
 from penstock.bench.contract.reference import fields
 from penstock.telemetry import buckets
 from penstock.telemetry.catalogue import PLATFORM, SHEETS, Kind, Metric
@@ -19,6 +20,12 @@ BENCHMARK = ROOT / "results" / "gateway" / "latest.json"
 AGAIN = {name: ROOT / "results" / "bench" / f"raw-again_{name}.json" for name in ("llamacpp", "vllm")}
 KINDS = {"again": "and its twin in turn", "slowed": "and a slowed one in turn", "then": "and its baseline"}
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+THREE_X = ROOT / "results" / "bench" / "raw-three_x.json"
+PAGES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "docs/benchmarks/three-x.md": dossier.page,
+    f"docs/benchmarks/{dossier.PLOT}": dossier.plot,
+}
+"""Files that are generated whole, once there is a run that they tell of."""
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "docs/critiques.md", "docs/load.md", "docs/metrics.md")
 
 NO_RUN = "No full benchmark run is recorded yet."
@@ -170,11 +177,23 @@ def filled(text: str, run: Mapping[str, Any] | None) -> str:
     return BLOCK.sub(lambda found: f"{found[1]}{BLOCKS[found[2]](run)}\n{found[3]}", text)
 
 
+def pages(path: Path = THREE_X) -> Mapping[str, str]:
+    """Name -> text of every generated page; none before the run that they tell of."""
+    if not path.is_file():
+        return {}
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return {name: make(document) for name, make in PAGES.items()}
+
+
 def main() -> None:
     run = full_run()
     for name in DOCUMENTS:
         path = ROOT / name
         path.write_text(filled(path.read_text(encoding="utf-8"), run), encoding="utf-8")
+    for name, text in pages().items():
+        path = ROOT / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

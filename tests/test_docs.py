@@ -174,6 +174,12 @@ def test_generated_blocks_are_fresh() -> None:
         assert text(name) == generator().filled(text(name), run), f"{name} is stale; run: make docs"
 
 
+def test_generated_pages_are_fresh(tmp_path: Path) -> None:
+    for name, made in generator().pages().items():
+        assert text(name) == made, f"{name} is stale; run: make docs"
+    assert generator().pages(tmp_path / "no-run.json") == {}
+
+
 def test_every_block_has_a_place_and_every_place_is_filled() -> None:
     places = [found[1] for page in PAGES for found in generator().BLOCK.findall(page.read_text(encoding="utf-8"))]
     assert sorted(places) == sorted(generator().BLOCKS)
@@ -255,8 +261,9 @@ def entries(nav: Any) -> Iterator[str]:
 
 def test_the_navigation_holds_every_page() -> None:
     pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} - {f"decisions/{d.name}" for d in DECISIONS}
-    # The laws' page comes with the laws' tests.
-    assert set(entries(yaml.safe_load(text("mkdocs.yml"))["nav"])) == pages | {"laws.md"}
+    # The laws' page comes with the laws' tests, generated pages with the runs that they tell of.
+    later = {"laws.md"} | {name.removeprefix("docs/") for name in generator().PAGES if name.endswith(".md")}
+    assert set(entries(yaml.safe_load(text("mkdocs.yml"))["nav"])) == pages | later
 
 
 def test_decisions_are_numbered_listed_and_whole() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from rich.console import Console
 
 from benchmarks.bars import table
-from benchmarks.bench import again, capacity, locust_same, truth
+from benchmarks.bench import again, capacity, knee, locust_same, three_x, truth
 from benchmarks.gateway.gateways import ROOT, NotStarted
 from benchmarks.limits import report
 from benchmarks.limits.proof import Proof
@@ -20,6 +20,8 @@ PROOFS: Mapping[str, Callable[..., Proof]] = {
     "truth": truth.prove,
     "capacity": capacity.prove,
     "locust": locust_same.prove,
+    "knee": knee.prove,
+    "three_x": three_x.prove,
     "again_llamacpp": again.prove_llamacpp,
     "again_vllm": again.prove_vllm,
 }

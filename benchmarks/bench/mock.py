@@ -7,6 +7,7 @@ were read and its events were written, on the machine's monotonic clock, which t
     bimodal   nine of ten after 20 ms, the tenth after 200 ms; then as fixed
     stall     as fixed, and every eighth event comes 80 ms late
     freeze    as fixed; at SIGUSR1 the whole server stands still for one second, reading included
+    queue     whole after 50 ms in one of 4 slots, for which requests wait in line
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from typing import cast
 
 import uvloop
 
+from benchmarks.bench.queue import Slots
+
 LENGTH = re.compile(rb"content-length: ?(\d+)", re.I)
 NAME = re.compile(rb"x-request-id: ?(\S+)", re.I)
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 EVENT = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
 GAP_S = 0.010
 FROZEN_S = 1.0
+SLOTS, HOLDS_S = 4, 0.050
 _now = time.perf_counter
 
 
@@ -42,10 +46,11 @@ Log = list[dict[str, object]]
 class Connection(asyncio.Protocol):
     """One request at a time."""
 
-    def __init__(self, log: Log, running: set[asyncio.Task[None]], chance: random.Random) -> None:
+    def __init__(self, log: Log, running: set[asyncio.Task[None]], chance: random.Random, slots: Slots) -> None:
         self._log = log
         self._running = running
         self._chance = chance
+        self._slots = slots
         self._data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -78,6 +83,9 @@ class Connection(asyncio.Protocol):
     async def _serve(self, asked: dict[str, object], name: str, read: float) -> None:
         way, count = str(asked["model"]), int(str(asked.get("max_tokens") or 8))
         first = 0.05 if way != "bimodal" else 0.2 if self._chance.random() < 0.1 else 0.02
+        gap = GAP_S
+        if way == "queue":
+            first, gap = self._slots.leaves(read) - read, 0.0
         written: list[float] = []
         due = read + first
         self._transport.write(HEAD)
@@ -86,7 +94,7 @@ class Connection(asyncio.Protocol):
                 await asyncio.sleep(left)
             self._transport.write(chunk(EVENT))
             written.append(_now())
-            due = max(due, written[-1] - GAP_S) + GAP_S + (0.08 if way == "stall" and number % 8 == 7 else 0.0)
+            due = max(due, written[-1] - gap) + gap + (0.08 if way == "stall" and number % 8 == 7 else 0.0)
         usage = {"prompt_tokens": 8, "completion_tokens": count, "total_tokens": 8 + count}
         last = b"data: " + json.dumps({"choices": [], "usage": usage}, separators=(",", ":")).encode() + b"\n\n"
         self._transport.write(chunk(last) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
@@ -98,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(head + body)
 
 
-WAYS = ("fixed", "bimodal", "stall", "freeze")
+WAYS = ("fixed", "bimodal", "stall", "freeze", "queue")
 
 
 async def main(path: str) -> None:
@@ -106,9 +114,10 @@ async def main(path: str) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     log, chance, running = Log(), random.Random(11), set[asyncio.Task[None]]()
+    slots = Slots(SLOTS, HOLDS_S)
 
     loop.add_signal_handler(signal.SIGUSR1, time.sleep, FROZEN_S)
-    server = await loop.create_server(lambda: Connection(log, running, chance), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Connection(log, running, chance, slots), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await stopped.wait()
     server.close()

@@ -61,6 +61,10 @@ class Fleet:
     kind: Kind
     size: int
     label: str
+    slots: int = 2
+    """Requests that a llama.cpp decodes at a time."""
+    prefix_cache: bool = True
+    """Of llama.cpp: in its slots, and in RAM for prompts that left theirs."""
 
 
 FLEETS = (
@@ -113,7 +117,7 @@ def running(fleet: Fleet, folder: Path, model: Path) -> Iterator[list[Engine]]:
         for number in range(fleet.size):
             log = folder / f"{fleet.kind}{number}.log"
             if fleet.kind == "llamacpp":
-                engines.append(_llamacpp(number, log, model))
+                engines.append(_llamacpp(number, log, model, fleet))
             else:
                 engines.append(_vllm(number, log))
         patience = 60.0 if fleet.kind == "llamacpp" else 400.0
@@ -132,15 +136,16 @@ def last_words(log: Path) -> str:
     return lines[-1].replace(str(ROOT), ".")[-300:] if lines else "it said nothing"
 
 
-def _llamacpp(number: int, log: Path, model: Path) -> Engine:
+def _llamacpp(number: int, log: Path, model: Path, fleet: Fleet) -> Engine:
+    cache = {"cache_ram_mib": CACHE_MIB} if fleet.prefix_cache else {"cache_ram_mib": 0, "cache_prompt": False}
     settings = {
         "name": f"e{number}",
         "model_path": str(model),
         "alias": MODEL,
         "context_tokens": CONTEXT_TOKENS,
-        "slots": 2,
+        "slots": fleet.slots,
         "threads": 1,
-        "extra": {"cache_ram_mib": CACHE_MIB},
+        "extra": cache,
     }
     port = free_port()
     launch = {"settings": settings, "cores": os.cpu_count() or 1, "port": port}

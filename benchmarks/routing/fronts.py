@@ -53,14 +53,22 @@ class Front:
         return "this checkout"
 
 
-def _penstock(policy: str) -> Callable[[Path, Addresses], list[str]]:
+def penstock(policy: str, max_in_flight: int = 0) -> Callable[[Path, Addresses], list[str]]:
+    """`max_in_flight`: requests that an engine is sent at a time, the others wait in the gateway; 0: all are sent."""
+
     def command(folder: Path, at: Addresses) -> list[str]:
         wanted = {
             "listen": {"host": "127.0.0.1", "port": at.listen},
             "admin": {"host": "127.0.0.1", "port": at.admin},
             "workers": 1,
             "engines": [
-                {"kind": "http", "name": engine.name, "url": f"{engine.url}/v1", "models": [MODEL]}
+                {
+                    "kind": "http",
+                    "name": engine.name,
+                    "url": f"{engine.url}/v1",
+                    "models": [MODEL],
+                    "max_in_flight": max_in_flight,
+                }
                 for engine in at.engines
             ],
             "routing": {"policy": policy, "explain_headers": True},
@@ -87,9 +95,9 @@ def known() -> dict[str, Front]:
     """Every gateway by name, in the order of a round; the first is Penstock's default."""
     own = {"PYTHONPATH": str(ROOT / "src")}
     fronts = [
-        Front("penstock", "policy balanced, the default", _penstock("balanced"), environment=own),
-        Front("penstock-round_robin", "policy round_robin", _penstock("round_robin"), environment=own),
-        Front("penstock-power_of_two", "policy power_of_two", _penstock("power_of_two"), environment=own),
+        Front("penstock", "policy balanced, the default", penstock("balanced"), environment=own),
+        Front("penstock-round_robin", "policy round_robin", penstock("round_robin"), environment=own),
+        Front("penstock-power_of_two", "policy power_of_two", penstock("power_of_two"), environment=own),
         Front("smg", "policy cache_aware, its defaults", _rival("smg", "launch", level="warn"), "smg"),
         Front("vllm-router", "policy cache_aware, its defaults", _rival("vllm-router", level="warning"), "vllm-router"),
     ]

@@ -1,6 +1,5 @@
-"""`penstock bench saturate`: the highest rate that meets an SLO."""
+"""`penstock bench saturate`: the rate up to which an SLO is met."""
 
-import json
 from typing import Any
 
 import click
@@ -42,9 +41,9 @@ FRESH = 1000
     type=click.FloatRange(0.001, 1),
     default=0.1,
     show_default=True,
-    help="Stop when the gap is so small a part of the rate.",
+    help="Step between rates near the knee, as a part of the rate.",
 )
-@click.option("--most", type=click.IntRange(2, 100), default=14, show_default=True, help="Trials at most.")
+@click.option("--most", type=click.IntRange(2, 100), default=20, show_default=True, help="Trials at most.")
 @click.option("--seconds", type=click.FloatRange(1), default=20.0, show_default=True, help="Of each trial.")
 @click.option("--input", "given", default="128", show_default=True, help="Tokens of prompts: 256, 100-400 or a preset.")
 @click.option("--output", "wanted", default="64", show_default=True, help="Tokens of answers, likewise.")
@@ -56,9 +55,10 @@ FRESH = 1000
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Same seed: same prompts.")
 @json_option
 def command(as_json: bool, **given: Any) -> None:
-    """Find the highest offered rate at which enough answers are good.
+    """Find the offered rate up to which enough answers are good.
 
-    Doubles the rate until it fails, then bisects. Ends with an error when the client does not keep up.
+    Doubles the rate until it fails, bisects, then goes up after each trial that passes and down after each that fails.
+    Ends with an error when the client does not keep up.
     """
     slo = slo_of(given["slos"], given["share"])
     trials: list[Trial] = []
@@ -85,6 +85,7 @@ def command(as_json: bool, **given: Any) -> None:
                 f"{rate:8.3f}/s: {trial.good} of {trial.judged} good ({trial.good / trial.judged:.1%}), {passed}"
             )
     if as_json:
-        click.echo(json.dumps({"knee": msgspec.to_builtins(rate), "trials": msgspec.to_builtins(trials)}, indent=2))
+        # JSON has no infinity: a knee without an upper end has null there.
+        click.echo(msgspec.json.format(msgspec.json.encode({"knee": rate, "trials": trials})).decode())
     else:
         click.echo(f"knee: {rate.rate:.4g} requests/s (between {rate.low:.4g} and {rate.high:.4g}; {rate.why})")
