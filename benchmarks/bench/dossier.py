@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from penstock.bench.report.svg import Axis, Line, lines
+from penstock.bench.report.scale import logarithmic
+from penstock.bench.report.svg import Box, Key, Panel, frame, legend, line, mark, whole
 
 PLOT = "three-x.svg"
 NAMES = ("naive", "optimised")
+WIDTH, HEIGHT = 640.0, 340.0
 STYLE = (
     "<style>text{font:12px system-ui,sans-serif;fill:#5d6b7a}.label{fill:#1c2430}.tick,.label{text-anchor:middle}"
     ".side{text-anchor:end}.grid{stroke:#d5dce3;fill:none}.line{fill:none;stroke-width:1.8}.line.c0,.line.c1{stroke:none}"
@@ -21,20 +23,24 @@ STYLE = (
 
 
 def plot(doc: Mapping[str, Any]) -> str:
-    """p95 against the offered rate: a dot per trial, and the bound."""
+    """p95 against the offered rate: a mark per trial, and the bound."""
     bound = doc["figures"]["bound_s"]
-    curves = [
-        Line(name, *zip(*curve, strict=True), dots=True)  # type: ignore[misc]
-        for name in reversed(NAMES)
-        if (curve := sorted((each["rate"], each["p95"]) for each in doc["raw"]["trials"] if wanted(each, name)))
-    ]
-    rates = [rate for curve in curves for rate in curve.x]
-    if rates:
-        curves.append(Line("bound", [min(rates), max(rates)], [bound, bound]))
-    across = Axis("requests per second offered", log=True)
-    drawn = lines("p95 of whole requests against the offered rate", across, Axis("p95, s", log=True), curves)
-    alone = drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return alone.replace("</title>", f"</title>{STYLE}", 1) + "\n"
+    found = [(name, each["rate"], each["p95"]) for name in NAMES for each in doc["raw"]["trials"] if wanted(each, name)]
+    title = "p95 of whole requests against the offered rate"
+    if not found:
+        return whole(title, "No trial has a p95.", WIDTH, HEIGHT, [STYLE]) + "\n"
+    rates, spans = logarithmic([rate for _, rate, _ in found]), logarithmic([bound, *(p95 for *_, p95 in found)])
+    keys, tall = legend([Key(name, number, shape=number) for number, name in enumerate(NAMES)], 60, HEIGHT, WIDTH - 60)
+    panel = Panel(Box(60, 16, WIDTH - 16, HEIGHT - 40), rates, spans)
+    parts = [STYLE, frame(panel, plain, plain, "requests per second offered", "p95, s")]
+    parts.append(line([panel.at(rates.low, bound), panel.at(rates.high, bound)], len(NAMES), "7 3"))
+    parts += [mark(panel.at(rate, p95), NAMES.index(name)) for name, rate, p95 in found]
+    desc = f"A mark per trial of {' and '.join(NAMES)}; the dashed line is the bound, {bound:.2f} s."
+    return whole(title, desc, WIDTH, HEIGHT + tall, [*parts, keys]) + "\n"
+
+
+def plain(value: float) -> str:
+    return f"{value:g}"
 
 
 def wanted(trial: Mapping[str, Any], name: str) -> bool:

@@ -75,7 +75,7 @@ def test_both_leases_return_and_every_first_leg_is_counted() -> None:
         def example(plays: list[tuple[str, str, bool, int | None]]) -> None:
             async def run(world: World) -> None:
                 for name in ("engine1", "engine2", "engine3"):
-                    world.app.fleet.router.cleared(name)
+                    world.app.fleet.router.cleared(name, empty=True)
                 before = len(world.records)
                 await asyncio.gather(*(ask(world, number, each) for number, each in enumerate(plays)))
                 await world.quiet()

@@ -208,5 +208,5 @@ def test_a_stage_is_bound_by_what_was_seen_in_it() -> None:
         figures(stage, [each for each in made.samples if each.stage == number], Slo())
         for number, stage in enumerate(made.stages)
     )
-    assert bound(made, first).what != "KV cache"
-    assert bound(made, second).what == "KV cache"
+    assert bound(made, 0, first).what != "KV cache"
+    assert bound(made, 1, second).what == "KV cache"

@@ -8,11 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from penstock.bench.contract.contract import RunSet
 from penstock.bench.measure.figures import Figures, Slo, figures, with_resources
 from penstock.bench.measure.resources import Cost, Energy, cost, energy, reading, used_between
-from penstock.bench.report.page import run_page
+from penstock.bench.report.page import page
+from penstock.bench.report.single import run_report
 from penstock.bench.report.table import resource_rows
 from penstock.bench.sample import Run, Series, Stage
+from tests.bench.report.sets import CONTRACT
 from tests.bench.samples import run
 
 STAGE = Stage("s", 1.0, 3.0, 4)
@@ -20,6 +23,10 @@ STAGE = Stage("s", 1.0, 3.0, 4)
 
 def meter(source: str, *points: tuple[float, float], name: str = "energy") -> Series:
     return Series(name, source, "J", [at for at, _ in points], [value for _, value in points])
+
+
+def page_of(made: Run) -> str:
+    return page(run_report(RunSet(CONTRACT, made.fingerprint, [made])))
 
 
 def found_of(made: Run) -> Figures:
@@ -75,7 +82,7 @@ def test_what_is_not_known_is_absent_from_results_and_pages() -> None:
     assert "cost" not in told
     assert "energy" not in told
     assert resource_rows([found_of(made)]) == []
-    assert "Cost and energy" not in run_page(made, [found_of(made)])
+    assert "Cost and energy" not in page_of(made)
 
 
 def test_what_is_known_is_told() -> None:
@@ -92,6 +99,6 @@ def test_what_is_known_is_told() -> None:
         ("4 at once", "energy (GPU 0)", "600 J"),
         ("4 at once", "energy per output token", "2 J"),
     ]
-    page = run_page(made, [found_of(made)])
-    assert "Cost and energy" in page
-    assert ">600 J<" in page
+    text = page_of(made)
+    assert "Cost and energy" in text
+    assert ">600 J<" in text

@@ -11,6 +11,7 @@ from penstock.bench.measure.estimate import Estimate
 from penstock.bench.measure.figures import Slo
 from penstock.bench.report.document import Listing, Table
 from penstock.bench.report.parts import Part
+from penstock.bench.report.table import steady_of
 from penstock.bench.report.units import digits, exact, milli, plain, seconds
 from penstock.bench.sample import Ending
 
@@ -43,6 +44,7 @@ def throughput_table(parts: Sequence[Part], title: str = "Throughput") -> Table:
         "cached",
         "goodput/s",
         "good",
+        "steady",
     )
     rows = []
     for part in parts:
@@ -60,6 +62,7 @@ def throughput_table(parts: Sequence[Part], title: str = "Throughput") -> Table:
                 f"{told.cached_share:.0%}",
                 _rate(part.estimates.get("goodput")),
                 "-" if told.good_share is None else f"{told.good_share:.1%}",
+                steady_of(told),
             )
         )
     return Table(title, header, rows, _note(parts, "output_rate"))

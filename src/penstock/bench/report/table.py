@@ -31,11 +31,11 @@ def rows_of(figures: Figures) -> tuple[str, ...]:
         *(_milli(figures, quantity, name) for quantity, name in CELLS),
         f"{figures.cached_share:.0%}",
         "-" if figures.good is None else f"{digits(figures.good, 4)} ({figures.good_share:.1%})",
-        _steady(figures),
+        steady_of(figures),
     )
 
 
-def _steady(figures: Figures) -> str:
+def steady_of(figures: Figures) -> str:
     """Part of a closed loop at full concurrency; of an open one, whether its queue grows."""
     if figures.steady is not None:
         return f"{figures.steady.share:.0%}"

@@ -230,9 +230,10 @@ class Router:
     def cleared(self, engine: str, *, empty: bool) -> None:
         """What an engine has told before is void. `empty`: so is its cache, and what was sent there before is gone."""
         slot = self._roster.slot_of.get(engine)
-        if slot is None or self._precise is None:
+        if slot is None:
             return
-        self._precise.cleared(1 << slot)
+        if self._precise is not None:
+            self._precise.cleared(1 << slot)
         if empty:
             self._index.forget(1 << slot)
 
