@@ -35,7 +35,8 @@ bench-routing: $(VENV)/.dev ## Measure routing on real engines against other rou
 prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writes results/limits
 	@$(BIN)/python -m benchmarks.limits run
 
-prove-bench: $(VENV)/.dev ## Prove the load tester: truth and capacity; writes results/bench
+prove-bench: $(VENV)/.dev ## Prove the load tester: truth and capacity, beside others; writes results/bench
+	@$(BIN)/python -m benchmarks.bench install
 	@$(BIN)/python -m benchmarks.bench run
 
 baseline: $(VENV)/.dev ## Add a baseline of lab L06's contract on the embedded engine to results/baselines
