@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.bench.rivals import aiperf, compare, guidellm, vllm
+from benchmarks.bench.rivals import aiperf, compare, guidellm, own, vllm
 from benchmarks.bench.rivals.compare import Written
 from benchmarks.bench.rivals.run import known
 from benchmarks.bench.rivals.tool import Export, Load, Rival, Unusable, linear
@@ -147,6 +147,15 @@ def test_a_rival_that_lost_requests_has_no_figures() -> None:
         compare.checked(export([0.05], [0.0]), streams, 2)
     with pytest.raises(Unusable, match="3 of 2 requests seen by the engine"):
         compare.checked(export([0.05] * 2, [0.0, 0.025]), served([0.0, 0.1, 0.2]), 2)
+
+
+def test_an_answer_of_penstock_that_broke_off_does_not_count(tmp_path: Path) -> None:
+    samples = [{"ending": "ok"}, {"ending": "reset"}]
+    assert own.parse({"runs": [{"samples": samples}]}).done == 1
+    command = own.command(dataclasses.replace(LOAD, rate=0.0, clients=7, words="events=2"), tmp_path)
+    workload = json.loads(Path(command[command.index("-f") + 1]).read_text())["workload"]
+    assert workload["stages"] == [{"loop": "closed", "concurrency": 7, "requests": 4}]
+    assert workload["extra"] == {"user": "events=2"}
 
 
 def test_capacity_is_the_difference_of_two_runs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 import time
@@ -15,7 +16,7 @@ import uvloop
 
 from benchmarks.bars import Bar
 from benchmarks.bench import capacity, truth
-from benchmarks.bench.rivals import compare
+from benchmarks.bench.rivals import compare, own
 from benchmarks.bench.rivals.run import known, run
 from benchmarks.bench.rivals.tool import Load, Rival, Unusable
 from benchmarks.gateway.gateways import start_mock
@@ -24,7 +25,7 @@ from benchmarks.limits.proof import Proof
 from penstock.core.clock import monotonic
 
 CLIENTS, EVENTS, PACE = 40, 256, 200
-SMALL, LARGE = 40, 440
+SMALL, LARGE = 40, 840
 """Requests of the two runs whose difference counts."""
 START_S = 150.0
 """Beyond its load a rival may take so long: most of it is imports."""
@@ -51,7 +52,7 @@ def prove(*, quick: bool = False) -> Proof:
                     _theirs(found, rival, way, seconds, Path(name) / f"{rival.program.name}-{way}")
         mock, port = start_mock(capacity.ENGINE_CORE)
         try:
-            _capacity(found, port, Path(name), quick=quick)
+            _capacity(found, port, Path(name))
         finally:
             mock.kill()
             mock.wait()
@@ -76,17 +77,11 @@ def _noted(found: Found, what: str) -> Iterator[None]:
 def _ours(found: Found, way: str, seconds: float, folder: Path) -> None:
     log = folder / f"penstock-{way}.jsonl"
     began = monotonic()
-    samples, invalid = uvloop.run(truth.one(way, seconds, log, began))
+    samples, invalid = uvloop.run(truth.one(way, seconds, log, began, cv=0.0))
     compared = truth.compared(samples, truth.written(log, began))
+    head = {"tool": "penstock", "version": "this checkout", "way": way}
     found.table += [
-        {
-            "tool": "penstock",
-            "version": "this checkout",
-            "way": way,
-            "quantity": quantity,
-            "reported_as": quantity,
-            **row,
-        }
+        {**head, "quantity": quantity, "reported_as": quantity, **row}
         for quantity, rows in compared.items()
         for row in rows
     ]
@@ -112,15 +107,11 @@ def _theirs(found: Found, rival: Rival, way: str, seconds: float, folder: Path) 
     }
 
 
-def _capacity(found: Found, port: int, folder: Path, *, quick: bool) -> None:
-    with capacity.on_load_core():
-        runs = [capacity.ours(port) for _ in range(1 if quick else 3)]
-    found.capacity["penstock"] = {"events_per_cpu_s": sorted(each["events_per_cpu_s"] for each in runs)[len(runs) // 2]}
-    for rival in known():
-        with _noted(found, f"{rival.name}, capacity"):
-            found.capacity[rival.name] = _difference(
-                lambda requests, rival=rival: _cost(rival, port, requests, folder / f"{rival.program.name}-{requests}")
-            )
+def _capacity(found: Found, port: int, folder: Path) -> None:
+    for tool in (own.tool(), *known()):
+        with _noted(found, f"{tool.name}, capacity"):
+            cost = functools.partial(_cost, tool, port, folder)
+            found.capacity[tool.name] = _difference(cost)
 
 
 def _difference(cost: Callable[[int], float]) -> dict[str, float]:
@@ -132,20 +123,20 @@ def _difference(cost: Callable[[int], float]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _cost(rival: Rival, port: int, requests: int, folder: Path) -> float:
-    """Raises Unusable."""
+def _cost(tool: Rival, port: int, folder: Path, requests: int) -> float:
+    """CPU s of a closed loop. Raises Unusable."""
     words = Plan(events=EVENTS, rate=PACE).words()
     load = Load(f"http://127.0.0.1:{port}", MODEL, requests, EVENTS, clients=CLIENTS, words=words)
-    export, cpu_s = run(rival, load, folder, 120.0 + START_S)
+    export, cpu_s = run(tool, load, folder / f"{tool.program.name}-{requests}", 120.0 + START_S)
     if export.done != requests:
         raise Unusable(f"{export.done} of {requests} requests answered")
     return cpu_s
 
 
 def _bar(found: Found) -> Bar:
-    own = found.capacity["penstock"]["events_per_cpu_s"]
-    others = {name: each["events_per_cpu_s"] for name, each in found.capacity.items() if name != "penstock"}
-    best = max(others.values(), default=None)
-    why = ", ".join(f"{name}: {value:,.0f}" for name, value in others.items()) or "no rival ran"
-    value = None if best is None else round(own / best, 2)
-    return Bar("capacity_over_best_rival", value, 1.0, "ratio", "higher", why=f"events/CPU s: {own:,.0f}; {why}")
+    speeds = {name: each["events_per_cpu_s"] for name, each in found.capacity.items()}
+    mine = speeds.pop("penstock", None)
+    best = max(speeds.values(), default=None)
+    ratio = None if mine is None or best is None else round(mine / best, 2)
+    why = ", ".join(f"{name}: {each['events_per_cpu_s']:,.0f}" for name, each in found.capacity.items())
+    return Bar("capacity_over_best_rival", ratio, 1.0, "ratio", "higher", why=f"events/CPU s: {why or 'none ran'}")
