@@ -156,7 +156,7 @@ def rivals(_: Mapping[str, Any] | None, path: Path = LOAD_TESTER) -> str:
         speed = found["capacity"].get(tool)
         cells = [*errors, _pair(p99, "measured", "true", ".3f"), f"{speed['events_per_cpu_s']:,.0f}" if speed else "-"]
         lines.append(f"| {tool} {found['versions'].get(tool, '')}".rstrip() + f" | {' | '.join(cells)} |")
-    return "\n".join([*lines, *(f"\nNot measured, {what}: {why}." for what, why in found["absent"].items())])
+    return "\n".join([*lines, *(f"\n{what}: {why}." for what, why in found["absent"].items())])
 
 
 def _pair(row: Mapping[str, Any] | None, first: str, second: str, form: str) -> str:

@@ -149,6 +149,13 @@ def test_a_rival_that_lost_requests_has_no_figures() -> None:
         compare.checked(export([0.05] * 2, [0.0, 0.025]), served([0.0, 0.1, 0.2]), 2)
 
 
+def test_the_version_is_that_of_the_environment_and_not_the_one_wished_for(tmp_path: Path) -> None:
+    rival = dataclasses.replace(guidellm.rival(), program=tmp_path / "bin" / "guidellm")
+    assert (rival.found(), "install" in rival.missing()) == (rival.version, True)
+    (tmp_path / "lib" / "python3.11" / "site-packages" / "guidellm-9.9.dist-info").mkdir(parents=True)
+    assert rival.found() == "9.9"
+
+
 def test_an_answer_of_penstock_that_broke_off_does_not_count(tmp_path: Path) -> None:
     samples = [{"ending": "ok"}, {"ending": "reset"}]
     assert own.parse({"runs": [{"samples": samples}]}).done == 1

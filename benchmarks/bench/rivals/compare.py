@@ -60,7 +60,7 @@ def rows(rival: Rival, way: str, export: Export, found: Mapping[str, Sequence[fl
         taken += [(seen, name) for name in names if name in export.reported][:1]
     return [
         {
-            "tool": rival.name, "version": rival.version, "way": way, "quantity": quantity, "reported_as": name,
+            "tool": rival.name, "version": rival.found(), "way": way, "quantity": quantity, "reported_as": name,
             **row(q, export.reported[name][q], rival.rule(found[quantity], q)),
         }
         for quantity, name in taken

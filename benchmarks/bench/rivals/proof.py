@@ -58,7 +58,7 @@ def prove(*, quick: bool = False) -> Proof:
             mock.wait()
     worst = compare.worst(found.table)
     says = {rival.name: dict(rival.says) for rival in known()}
-    versions = {rival.name: rival.version for rival in known()}
+    versions = {rival.name: rival.found() for rival in known()}
     figures = {
         "versions": versions, "absent": found.absent, "worst": worst, "says": says,
         "capacity": found.capacity, "rivals": found.table,

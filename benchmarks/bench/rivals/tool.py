@@ -63,6 +63,12 @@ class Rival:
         """Empty when it is installed."""
         return "" if self.program.exists() else f"not installed: {self.install}"
 
+    def found(self) -> str:
+        """The version that is installed; the known one where its environment does not say."""
+        name = self.program.name
+        infos = self.program.parent.parent.glob(f"lib/python*/site-packages/{name}-*.dist-info")
+        return next((each.name.removesuffix(".dist-info").partition("-")[2] for each in infos), self.version)
+
 
 def linear(ordered: Sequence[float], q: float) -> float:
     """Percentile between two values (Hyndman and Fan's type 7), numpy's default."""
