@@ -35,9 +35,9 @@ bench-routing: $(VENV)/.dev ## Measure routing on real engines against other rou
 prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writes results/limits
 	@$(BIN)/python -m benchmarks.limits run
 
-prove-bench: $(VENV)/.dev ## Prove the load tester, and 3x at an equal p95 (about 45 min); writes results/bench
+prove-bench: $(VENV)/.dev ## Prove the load tester beside others, and 3x at an equal p95 (about 1 h); writes results/bench
 	@$(BIN)/python -m benchmarks.bench install
-	@$(BIN)/python -m benchmarks.bench run --only truth,capacity,locust,knee,three_x
+	@$(BIN)/python -m benchmarks.bench run --only truth,capacity,rivals,locust,knee,three_x
 
 baseline: $(VENV)/.dev ## Add baselines of lab L06's contract on llama.cpp and vLLM, run them 20 times again, compare
 	@$(BIN)/python -m benchmarks.bench run --only again_llamacpp,again_vllm

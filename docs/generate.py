@@ -26,7 +26,15 @@ PAGES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     f"docs/benchmarks/{dossier.PLOT}": dossier.plot,
 }
 """Files that are generated whole, once there is a run that they tell of."""
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "docs/critiques.md", "docs/load.md", "docs/metrics.md")
+LOAD_TESTER = ROOT / "results" / "bench" / "latest.json"
+DOCUMENTS = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "docs/benchmark-bench.md",
+    "docs/critiques.md",
+    "docs/load.md",
+    "docs/metrics.md",
+)
 
 NO_RUN = "No full benchmark run is recorded yet."
 COLUMNS = (
@@ -161,6 +169,39 @@ def again(_: Mapping[str, Any] | None) -> str:
     return "\n".join([f"{where}.", "", *rows])
 
 
+def rivals(_: Mapping[str, Any] | None, path: Path = LOAD_TESTER) -> str:
+    """The load testers side by side, by the last proof that was kept."""
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = document.get("figures", {}).get("rivals")
+    if found is None:
+        return "No run beside rivals is recorded yet: `make prove-bench`."
+    run = document["runs"]["rivals"]
+    ways = list(dict.fromkeys(each["way"] for each in found["worst"]))
+    worst = {(each["tool"], each["way"]): each for each in found["worst"]}
+    tools = ["penstock", *found["versions"]]
+    lines = [
+        f"Measured {run['when'][:10]} on {run['machine']['cpu']}, {run['machine']['cores']} cores.",
+        "Columns of ways: the worst error, own / seen.",
+        "",
+        f"| Tool | {' | '.join(ways)} | TTFT p99 of freeze, s: reported / seen | events/CPU s |",
+        "|---|" + "--:|" * (len(ways) + 2),
+    ]
+    for tool in tools:
+        errors = [_pair(worst.get((tool, way)), "own", "seen", ".2f") for way in ways]
+        frozen = [each for each in found["rivals"] if (each["tool"], each["way"]) == (tool, "freeze")]
+        p99 = next((each for each in frozen if (each["quantity"], each["q"]) == ("ttft", 0.99)), None)
+        speed = found["capacity"].get(tool)
+        cells = [*errors, _pair(p99, "measured", "true", ".3f"), f"{speed['events_per_cpu_s']:,.0f}" if speed else "-"]
+        lines.append(f"| {tool} {found['versions'].get(tool, '')}".rstrip() + f" | {' | '.join(cells)} |")
+    return "\n".join([*lines, *(f"\n{what}: {why}." for what, why in found["absent"].items())])
+
+
+def _pair(row: Mapping[str, Any] | None, first: str, second: str, form: str) -> str:
+    if row is None:
+        return "-"
+    return " / ".join("-" if row[key] is None else format(row[key], form) for key in (first, second))
+
+
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any] | None], str]] = {
     "benchmark": benchmark,
     "data-path": data_path,
@@ -169,6 +210,7 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any] | None], str]] = {
     "bounds": bounds,
     "contract": contract,
     "again": again,
+    "rivals": rivals,
 }
 
 

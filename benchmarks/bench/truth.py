@@ -7,12 +7,10 @@ or waits with sending, does not see it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -41,7 +39,6 @@ WAYS = ("fixed", "bimodal", "stall", "freeze")
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 RATE, TOKENS = 40.0, 20
 LOAD_CORE, ENGINE_CORE = 0, 1
-FREEZE_AT_S = 3.0
 
 
 def prove(*, quick: bool = False) -> Proof:
@@ -54,13 +51,13 @@ def prove(*, quick: bool = False) -> Proof:
         for way in WAYS:
             log = Path(folder) / f"{way}.jsonl"
             began = monotonic()
-            samples, invalid = uvloop.run(_one(way, seconds, log, began))
-            written = _written(log, began)
-            own = compared(samples, written)
+            samples, invalid = uvloop.run(one(way, seconds, log, began))
+            served = written(log, began)
+            own = compared(samples, served)
             figures[way] = {**own, "requests": len(samples), "invalid": invalid}
             raw[way] = {
                 "samples": [[each.index, each.due, each.sent, each.first, each.ended] for each in samples],
-                "written": written,
+                "written": served,
             }
             worst = max((row["error_over_limit"] for rows in own.values() for row in rows), default=None)
             why = f"worst of {', '.join(own)} at p50, p90, p95, p99; 1 is the larger of 1 ms and 1 %"
@@ -95,13 +92,14 @@ def compared(samples: list[Sample], written: dict[str, list[float]]) -> dict[str
             note("itl", gap, b - a)
     return {
         name: [
-            _row(q, quantile(sorted(ours), q), quantile(sorted(theirs), q)) for q in QUANTILES
+            row(q, quantile(sorted(ours), q), quantile(sorted(theirs), q)) for q in QUANTILES
         ]
         for name, (ours, theirs) in pairs.items()
     }  # fmt: skip
 
 
-def _row(q: float, measured: float, true: float) -> dict[str, float]:
+def row(q: float, measured: float, true: float) -> dict[str, float]:
+    """`error_over_limit`: 1 is the larger of 1 ms and 1 %."""
     allowed = max(0.001, 0.01 * true)
     return {
         "q": q, "measured": round(measured, 6), "true": round(true, 6),
@@ -109,36 +107,36 @@ def _row(q: float, measured: float, true: float) -> dict[str, float]:
     }  # fmt: skip
 
 
-async def _one(way: str, seconds: float, log: Path, began: float) -> tuple[list[Sample], str]:
+async def one(way: str, seconds: float, log: Path, began: float, cv: float = 1.0) -> tuple[list[Sample], str]:
+    """Samples, and why the run is not valid. `log`: what the engine writes; `cv`: of the gaps between requests."""
     kind = Kind(way, Fixed(8), Fixed(TOKENS))
-    workload = Workload((kind,), (Open(Constant(RATE), seconds),), way, seed=3)
+    workload = Workload((kind,), (Open(Constant(RATE), seconds, cv=cv),), way, seed=3)
     (plan,) = Planner(workload, way, Prompts(None)).stages()
     for number, planned in enumerate(plan.requests):
         planned.headers = (("x-request-id", str(number)),)
-    with engine(log) as (process, port):
+    with engine(log) as port:
         async with Crew(1) as crew:
             for pid in crew.pids:
                 os.sched_setaffinity(pid, {LOAD_CORE})
             runner = Runner(crew, Server("127.0.0.1", port), Patience(), lambda _: None, began)
-            if way == "freeze":
-                asyncio.get_running_loop().call_later(FREEZE_AT_S, process.send_signal, signal.SIGUSR1)
             done = await runner.run([StagePlan(plan.stage, plan.requests)], 1, 0.0)
     return done.samples, done.client.invalid
 
 
-def _written(log: Path, began: float) -> dict[str, list[float]]:
+def written(log: Path, began: float) -> dict[str, list[float]]:
+    """The engine's log, as `compared` takes it."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     return {line["id"]: [round(at - began, 6) for at in (line["read"], *line["written"])] for line in lines}
 
 
 @contextlib.contextmanager
-def engine(log: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The engine on its own core. Its log is whole when the context is left."""
+def engine(log: Path) -> Iterator[int]:
+    """The port of the engine, which has its own core. Its log is whole when the context is left."""
     command = ["taskset", "-c", str(ENGINE_CORE), sys.executable, "-m", "benchmarks.bench.mock", str(log)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
-        yield process, int(process.stdout.readline())
+        yield int(process.stdout.readline())
     finally:
         process.terminate()
         process.wait(10)
