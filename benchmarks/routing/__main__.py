@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
             each.add_argument("--workloads", type=names, default=[], help="comma-separated workloads")
             each.add_argument("--engines", type=names, default=[], help="llamacpp, vllm or both")
             each.add_argument("--rounds", type=int, default=0, help="as many as fit into --minutes unless told")
-            each.add_argument("--minutes", type=float, default=20.0, help="time to fill with rounds")
+            each.add_argument("--minutes", type=float, default=24.0, help="time to fill with rounds")
             each.add_argument("--model", type=Path, help="another GGUF for llama.cpp")
             each.add_argument("--out", type=Path, default=report.RESULTS, help="folder of the results")
     return made

@@ -83,12 +83,18 @@ def statistics(ttft: Sequence[float], total: Sequence[float]) -> dict[str, float
 
 
 def resampled(group: Group, seed: str, times: int = RESAMPLES) -> list[dict[str, float]]:
-    """`statistics` of samples drawn with replacement, as many from each round as it had."""
-    rng = random.Random(seed)
+    """`statistics` of rounds drawn with replacement, and in each of requests drawn with replacement.
+
+    Requests of one round share its weather. Which rounds are drawn is the same for every gateway, since all had the same
+    requests in a round, one after the other: what a round did to all of them is in no ratio.
+    """
+    rng, of_rounds = random.Random(seed), random.Random("rounds")
     rounds = [list(zip(ttft, total, strict=True)) for ttft, total in zip(group.ttft, group.total, strict=True)]
+    rounds = [each for each in rounds if each]
     found = []
     for _ in range(times):
-        drawn = [pair for each in rounds if each for pair in rng.choices(each, k=len(each))]
+        chosen = of_rounds.choices(rounds, k=len(rounds))
+        drawn = [pair for each in chosen for pair in rng.choices(each, k=len(each))]
         found.append(statistics([ttft for ttft, _ in drawn], [total for _, total in drawn]))
     return found
 

@@ -58,6 +58,28 @@ def test_an_interval_holds_the_figure_and_a_ratio_its_direction() -> None:
     assert own["penstock"]["hit_rate"] == own["penstock"]["hit_rate_of_engines"] == 0.5
 
 
+def test_what_a_round_does_to_all_gateways_is_in_no_ratio() -> None:
+    """A round in which everything takes ten times as long widens the intervals of figures, not those of ratios."""
+    raw = made({"penstock": 0.2, "smg": 0.2}, rounds=4)
+    slow = {number for number, cell in enumerate(raw["cells"]) if cell["round"] == 0}
+    calm = Figures(raw, 300)
+    for row in raw["requests"]:
+        if row[0] in slow:
+            row[2], row[3] = 10 * row[2], 10 * row[3]
+    stormy = Figures(raw, 300)
+    key, other = ("llamacpp", "skewed_prefix", "penstock"), ("llamacpp", "skewed_prefix", "smg")
+
+    def widths(figures: Figures) -> tuple[float, float]:
+        own = figures.table()["llamacpp"]["skewed_prefix"]["penstock"]
+        ratio = figures.ratio(key, other, "request_mean_s")
+        assert ratio is not None
+        return own["request_mean_s_95"][1] / own["request_mean_s_95"][0], ratio[1][1] / ratio[1][0]
+
+    (before, of_ratio), (after, of_ratio_after) = widths(calm), widths(stormy)
+    assert after > 2 * before
+    assert of_ratio_after < 2 * of_ratio
+
+
 def test_same_raw_same_figures() -> None:
     raw = made({"penstock": 0.2, "smg": 0.2})
     assert Figures(raw, 50).table() == Figures(raw, 50).table()
@@ -164,7 +186,7 @@ def test_unknown_names_are_refused_with_the_known_ones(options: Options) -> None
 
 @pytest.mark.parametrize(
     ("fleet", "options", "rounds"),
-    [("llamacpp", Options(rounds=3), 3), ("llamacpp", Options(quick=True), 1), ("vllm", Options(minutes=0.0), 1)],
+    [("llamacpp", Options(rounds=3), 3), ("llamacpp", Options(quick=True), 1), ("vllm", Options(minutes=0.0), 3)],
 )
 def test_how_many_rounds(fleet: str, options: Options, rounds: int) -> None:
     session = Session.__new__(Session)
