@@ -85,8 +85,8 @@ def statistics(ttft: Sequence[float], total: Sequence[float]) -> dict[str, float
 def resampled(group: Group, seed: str, times: int = RESAMPLES) -> list[dict[str, float]]:
     """`statistics` of rounds drawn with replacement, and in each of requests drawn with replacement.
 
-    Requests of one round share its weather. Which rounds are drawn is the same for every gateway, since all had the same
-    requests in a round, one after the other: what a round did to all of them is in no ratio.
+    Requests of one round share its weather. Which rounds are drawn is the same for every gateway, since all had the
+    same requests in a round, one after the other: what a round did to all of them is in no ratio.
     """
     rng, of_rounds = random.Random(seed), random.Random("rounds")
     rounds = [list(zip(ttft, total, strict=True)) for ttft, total in zip(group.ttft, group.total, strict=True)]

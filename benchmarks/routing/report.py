@@ -44,16 +44,16 @@ COLUMNS: tuple[tuple[str, Callable[[Own], str]], ...] = (
     ("failed", lambda own: f"{own['failed']}"),
 )
 
-NOTES = """All gateways stand in front of the same running engines, one after the other; every round begins with
-another one. All gateways of a round get the same requests at the same times; a salt that opens every system prompt
-makes them new to every cache, so the first requests of every cell meet cold caches, and count. TTFT is from the due
-time (open loop) or from sending (closed loop) to the first content. Answers have 8 tokens. Open loops offer 70 % of
-what the engines did in a closed loop with requests in turn and no gateway. Brackets are bootstrap intervals of 95 %:
-rounds drawn anew, the same ones for every gateway, and requests within each; gateways count as independent within a
-round, so ratios get wider intervals than paired requests would give. With this many requests p99 is about the slowest. Hit rate: prompt tokens that engines took from
-their prefix cache, by their own `usage`. Share: requests per engine in steady state; on hot_spot the first quarter is
-left out. Load: requests in flight per engine, mean over the same time, in the worst round; an engine whose answers
-come from its cache serves more requests with the same load.
+NOTES = """All gateways stand in front of the same running engines, one after the other; every round begins with another one.
+All gateways of a round get the same requests at the same times; a salt that opens every system prompt makes them
+new to every cache, so the first requests of every cell meet cold caches, and count. TTFT is from the due time (open
+loop) or from sending (closed loop) to the first content. Answers have 8 tokens. Open loops offer 70 % of what the
+engines did in a closed loop with requests in turn and no gateway. Brackets are bootstrap intervals of 95 %: rounds
+drawn anew, the same ones for every gateway, and requests within each; gateways count as independent within a round,
+so ratios get wider intervals than paired requests would give. With this many requests p99 is about the slowest. Hit
+rate: prompt tokens that engines took from their prefix cache, by their own `usage`. Share: requests per engine in
+steady state; on hot_spot the first quarter is left out. Load: requests in flight per engine, mean over the same
+time, in the worst round; an engine whose answers come from its cache serves more requests with the same load.
 """
 
 
