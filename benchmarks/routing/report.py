@@ -44,7 +44,8 @@ COLUMNS: tuple[tuple[str, Callable[[Own], str]], ...] = (
     ("failed", lambda own: f"{own['failed']}"),
 )
 
-NOTES = """All gateways stand in front of the same running engines, one after the other; every round begins with another one.
+NOTES = """\
+All gateways stand in front of the same running engines, one after the other; every round begins with another one.
 All gateways of a round get the same requests at the same times; a salt that opens every system prompt makes them
 new to every cache, so the first requests of every cell meet cold caches, and count. TTFT is from the due time (open
 loop) or from sending (closed loop) to the first content. Answers have 8 tokens. Open loops offer 70 % of what the
