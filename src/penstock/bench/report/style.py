@@ -30,7 +30,7 @@ font-weight:400}
 thead th{color:var(--dim);font-weight:500;vertical-align:bottom;font-size:.87rem}
 tbody th,thead th:first-child{text-align:left;position:sticky;left:0;background:var(--paper)}tbody th{font-weight:600}
 td small{display:block;color:var(--dim);font-size:.8rem}
-.words th,.words td{text-align:left;white-space:normal;overflow-wrap:anywhere;position:static}
+.words th,.words td{text-align:left;white-space:normal;overflow-wrap:break-word;position:static}
 .words tbody th{font-weight:500;min-width:8rem}
 .plots{display:grid;gap:1rem;grid-template-columns:1fr 1fr}
 figure{margin:0;padding:.6rem .6rem .3rem;background:var(--card);border-radius:8px;min-width:0}
