@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from openai import APIError
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.real.conftest import READY_WITHIN_S, SCRIPT, healthy, tail
@@ -71,11 +72,26 @@ async def platform(pair: list[str], tmp_path_factory: pytest.TempPathFactory) ->
         {"kind": "http", "name": name, "url": url, "role": role}
         for name, url, role in zip(("reads", "writes"), pair, ("prefill", "decode"), strict=True)
     ]
-    timeouts = {"first_byte": 2 * ENDS_WITHIN_S, "total": 2 * ENDS_WITHIN_S}
+    timeouts = {"connect": 60.0, "first_byte": 2 * ENDS_WITHIN_S, "total": 2 * ENDS_WITHIN_S}
     async with up(tmp_path_factory.mktemp("platform"), {"engines": engines, "timeouts": timeouts}) as running:
         await running.engine_is("ready", 0)
         await running.engine_is("ready", 1)
+        await warm(running)
         yield running
+
+
+async def warm(platform: Platform) -> None:
+    """Until a long chat was answered: the first ones compile kernels and make the engines known to each other, for which
+    two cores may stand still longer than clients wait."""
+    fields: dict[str, Any] = {"model": MODEL, "messages": messages("valleys"), "max_tokens": 2}
+    async with asyncio.timeout(2 * ENDS_WITHIN_S), platform.openai() as client:
+        while True:
+            try:
+                await client.with_options(timeout=ENDS_WITHIN_S).chat.completions.create(**fields)
+            except APIError:
+                await asyncio.sleep(1.0)
+            else:
+                return
 
 
 async def counted(url: str, *names: str) -> dict[str, float]:
