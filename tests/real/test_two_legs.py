@@ -81,8 +81,8 @@ async def platform(pair: list[str], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 async def warm(platform: Platform) -> None:
-    """Until a long chat was answered: the first ones compile kernels and make the engines known to each other, for which
-    two cores may stand still longer than clients wait."""
+    """Until a long chat was answered: the first ones compile kernels and make the engines known to each other, and two
+    cores may stand still longer for that than clients wait."""
     fields: dict[str, Any] = {"model": MODEL, "messages": messages("valleys"), "max_tokens": 2}
     async with asyncio.timeout(2 * ENDS_WITHIN_S), platform.openai() as client:
         while True:
