@@ -57,7 +57,7 @@ def prove(*, quick: bool = False) -> Proof:
     with tempfile.TemporaryDirectory(prefix="penstock-knee-") as folder:
         with up(Path(folder) / "platform", [KEY], SLOTS) as platform:
             real = _real(platform, seconds, RATES // 2 if quick else RATES, 1 if quick else REPEATS)
-        with engine(Path(folder) / "queue.jsonl") as (_, port):
+        with engine(Path(folder) / "queue.jsonl") as port:
             queue = _saturate(port, "queue", QUEUE_BOUND_S, QUEUE_SECONDS, 10.0)
     truth = queues.knee(mock.SLOTS, mock.HOLDS_S, QUEUE_BOUND_S, SHARE, QUEUE_SECONDS)
     return judged(real, queue, truth)

@@ -101,9 +101,9 @@ def _both(way: str, folder: Path, one: int, eight: int) -> tuple[Values, Values]
     contract = folder / f"{way}.yaml"
     contract.write_text(CONTRACT.format(way=way, one=one, eight=eight))
     kept, told = folder / f"{way}.json.gz", folder / f"{way}_told.jsonl"
-    with engine(folder / f"{way}.jsonl") as (_, port):
+    with engine(folder / f"{way}.jsonl") as port:
         _run([*_penstock("run"), "-f", str(contract), "--url", f"http://127.0.0.1:{port}", "--out", str(kept)])
-    with engine(folder / f"{way}.jsonl") as (_, port):  # afresh: what it does by chance, it does again
+    with engine(folder / f"{way}.jsonl") as port:  # afresh: what it does by chance, it does again
         made, listener = folder / f"{way}_locust.py", folder / "listener.py"
         made.write_text(_run([*_penstock("locust"), "-f", str(contract), "--url", f"http://127.0.0.1:{port}"]))
         listener.write_text(LISTENER)
