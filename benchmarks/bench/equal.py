@@ -7,7 +7,7 @@ the engines' own noise, and two ways of running engines can be compared round by
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import exp, log
+from math import exp, log, sqrt
 from typing import NamedTuple
 
 from penstock.bench.measure.student import critical
@@ -45,7 +45,7 @@ def next_rate(points: Sequence[Point], start: float, bound: float, most: int) ->
     if len(points) >= most:
         return None
     if below and above:
-        return None if above.rate <= below.rate * STEP * SLACK else (below.rate * above.rate) ** 0.5
+        return None if above.rate <= below.rate * STEP * SLACK else sqrt(below.rate * above.rate)
     leap = STEP ** (2 ** min(len(points) - 1, LEAPS))
     return below.rate * leap if below else min(point.rate for point in points) / leap
 

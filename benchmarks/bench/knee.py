@@ -121,7 +121,7 @@ def _real(platform: Platform, seconds: float, rates: int, repeats: int) -> dict[
     around = answer["knee"]["rate"]
     if not around:
         raise NotStarted("saturate found no rate that meets the SLO")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for repeat in range(repeats):
         for rate in grid(around, rates):
             run = _run(server, Open(Constant(rate), seconds), slo, 100_000 + len(rows))
