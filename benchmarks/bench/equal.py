@@ -46,7 +46,7 @@ def next_rate(points: Sequence[Point], start: float, bound: float, most: int) ->
         return None
     if below and above:
         return None if above.rate <= below.rate * STEP * SLACK else sqrt(below.rate * above.rate)
-    leap = STEP ** (2 ** min(len(points) - 1, LEAPS))
+    leap: float = STEP ** (2.0 ** min(len(points) - 1, LEAPS))
     return below.rate * leap if below else min(point.rate for point in points) / leap
 
 
