@@ -37,7 +37,7 @@ prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writ
 
 prove-bench: $(VENV)/.dev ## Prove the load tester beside others, and 3x at an equal p95 (about 1 h); writes results/bench
 	@$(BIN)/python -m benchmarks.bench install
-	@$(BIN)/python -m benchmarks.bench run --only truth,capacity,rivals,locust,knee,three_x
+	@$(BIN)/python -m benchmarks.bench run --only truth,capacity,rivals,locust,knee,frameworks,three_x
 
 baseline: $(VENV)/.dev ## Add baselines of lab L06's contract on llama.cpp and vLLM, run them 20 times again, compare
 	@$(BIN)/python -m benchmarks.bench run --only again_llamacpp,again_vllm
@@ -51,7 +51,7 @@ test-real: $(VENV)/.dev ## Tests against a real vLLM and a real Prometheus (inst
 lock: $(VENV)/.dev ## Resolve requirements.lock and requirements-dev.lock anew
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/pip install -q --disable-pip-version-check uv
 	@$(LOCK) --extra llamacpp --group build -o requirements.lock pyproject.toml
-	@$(LOCK) --extra llamacpp --extra nats --extra oidc --extra picker --extra postgres --extra profile --extra redis --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	@$(LOCK) --extra dns --extra llamacpp --extra nats --extra oidc --extra picker --extra postgres --extra profile --extra redis --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
 docs: $(VENV)/.dev ## Regenerate the generated parts of docs/
 	@$(BIN)/python -m penstock.cli.reference

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.bench import dossier
 from penstock.bench.contract.reference import fields
+from penstock.bench.report.matrix import shown
 from penstock.telemetry import buckets
 from penstock.telemetry.catalogue import PLATFORM, SHEETS, Kind, Metric
 
@@ -196,6 +197,34 @@ def rivals(_: Mapping[str, Any] | None, path: Path = LOAD_TESTER) -> str:
     return "\n".join([*lines, *(f"\n{what}: {why}." for what, why in found["absent"].items())])
 
 
+def frameworks(_: Mapping[str, Any] | None, path: Path = LOAD_TESTER) -> str:
+    """The decision matrices of engines under one load, by the last proof that was kept."""
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = document.get("figures", {}).get("frameworks")
+    if found is None:
+        return "No such run is recorded yet: `make prove-bench`."
+    run = document["runs"]["frameworks"]
+    lines = [
+        f"Measured {run['when'][:10]} on {run['machine']['cpu']}, {run['machine']['cores']} cores.",
+        "",
+        "| What counts | Server | Standing | Score | Interval |",
+        "|---|---|---|--:|--:|",
+    ]
+    for wish, rows in found["scores"].items():
+        for name, row in rows.items():
+            score = f"{row['score']:.2f}" if row["score"] else "-"
+            sure = f"{row['low']:.2f} to {row['high']:.2f}" if row["standing"] in ("tied", "behind") else "-"
+            lines.append(f"| {wish} | {name} | {row['standing']} | {score} | {sure} |")
+    metrics = list(next(iter(next(iter(found["values"].values())).values())))
+    lines += ["", f"| Server | Stage | {' | '.join(metrics)} |", "|---|---|" + "--:|" * len(metrics)]
+    lines += [
+        f"| {name} | {stage} | {' | '.join(shown(metric, row[metric]) for metric in metrics)} |"
+        for name, stages in found["values"].items()
+        for stage, row in stages.items()
+    ]
+    return "\n".join(lines)
+
+
 def _pair(row: Mapping[str, Any] | None, first: str, second: str, form: str) -> str:
     if row is None:
         return "-"
@@ -211,6 +240,7 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any] | None], str]] = {
     "contract": contract,
     "again": again,
     "rivals": rivals,
+    "frameworks": frameworks,
 }
 
 

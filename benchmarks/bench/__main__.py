@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from rich.console import Console
 
 from benchmarks.bars import table
-from benchmarks.bench import again, capacity, knee, locust_same, three_x, truth
+from benchmarks.bench import again, capacity, frameworks, knee, locust_same, three_x, truth
 from benchmarks.bench.rivals import proof
 from benchmarks.bench.rivals.run import install
 from benchmarks.gateway.gateways import ROOT, NotStarted
@@ -25,6 +25,7 @@ PROOFS: Mapping[str, Callable[..., Proof]] = {
     "locust": locust_same.prove,
     "knee": knee.prove,
     "three_x": three_x.prove,
+    "frameworks": frameworks.prove,
     "again_llamacpp": again.prove_llamacpp,
     "again_vllm": again.prove_vllm,
 }

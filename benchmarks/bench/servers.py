@@ -32,9 +32,9 @@ class Served:
 
 
 @contextmanager
-def llamacpp(folder: Path) -> Iterator[Served]:
-    """The whole platform with its embedded engine. Raises NotStarted."""
-    with up(folder, [KEY], SLOTS) as platform:
+def llamacpp(folder: Path, threads: int = 0) -> Iterator[Served]:
+    """The whole platform with its embedded engine, which takes every core unless told. Raises NotStarted."""
+    with up(folder, [KEY], SLOTS, threads=threads) as platform:
         metrics = f"http://127.0.0.1:{platform.admin}/metrics"
         yield Served(
             f"http://127.0.0.1:{platform.port}", ("--metrics", metrics, "--label", f"engine=llamacpp, {SLOTS} slots")

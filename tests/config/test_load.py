@@ -80,6 +80,8 @@ def test_on_off_and_dates_are_text(document: Path) -> None:
             "engines: [{kind: llamacpp}, {kind: http, name: p, url: 'http://h', pool: big, role: prefill}]",
             ["engines.1.role: 'prefill'", "pool 'big'", "role `decode` or `both`"],
         ),
+        ("models: {m: {pools: [spare]}}", ["models.m.pools: no engine is in pool 'spare'", "there are: default"]),
+        ("models: {m: {pools: [default, default]}}", ["models.m.pools: a pool is named twice"]),
         ("routing: {split_tokens: 0}", ["routing.split_tokens"]),
         ("engines: [{kind: llamacpp}, {kind: llamacpp}]", ["engines.1.name: 'local' is used twice"]),
         ("listen: {port: 70000}", ["listen.port", "<= 65535", "found 70000"]),

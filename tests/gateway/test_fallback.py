@@ -1,4 +1,4 @@
-"""Models that stand in for each other, and compartments that keep one model from filling the gateway."""
+"""Models and pools that stand in for each other, and compartments that keep one model from filling the gateway."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ import pytest
 
 from penstock.core.clock import monotonic
 from penstock.core.record import Outcome
+from penstock.gateway.why import why
 from tests.gateway.world import Client, Seen, Truncated, Wire, World, echo, post, response, sends, then_resets
 
 pytestmark = pytest.mark.anyio
@@ -200,3 +201,103 @@ async def test_when_the_stand_in_is_busy_too_the_client_gets_its_answer() -> Non
         answer = await world.ask(post(PATH, BODY))
         assert (answer.status, answer.body) == (503, b'{"from":2}')
         await world.quiet()
+
+
+POOLS = {"m": {"pools": ["own", "rented"]}}
+M = BODY.replace(b'"a", "t', b'"m", "t')
+
+
+class Pooled(Stood):
+    """Both engines serve `m`: engine1 in the pool `own`, engine2 in `rented`."""
+
+    def __init__(self, section: Mapping[str, object] = POOLS, **options: Any) -> None:
+        facts = {"engine1": {"pool": "own"}, "engine2": {"pool": "rented"}}
+        World.__init__(self, 2, {"engine1": ("m",), "engine2": ("m", "b")}, facts, **options)
+        self._options["models"] = section
+
+    async def steps(self, request_id: str) -> list[tuple[str, str, str]]:
+        """What `why` tells of the order."""
+        (row,) = why(self.app, request_id)
+        return [(step["model"], step["pool"], step["reason"]) for step in row["steps"]]
+
+
+async def test_the_first_pool_answers_while_it_can() -> None:
+    async with Pooled() as world:
+        answers = [await world.ask(post(PATH, M)) for _ in range(10)]
+        assert {answer.json["engine"] for answer in answers} == {"engine1"}
+
+
+async def test_a_pool_that_is_full_spills_over_and_the_reason_is_kept() -> None:
+    async with Pooled() as world:
+        world.bound(1)
+        hold = world.engine.script = Hold()
+        first = await world.send(M)
+        await world.until(lambda: world.engine.seen)
+        spilt = await world.ask(post(PATH, M))
+        assert (spilt.status, spilt.json["engine"]) == (200, "engine2")
+        assert spilt.id
+        assert await world.steps(spilt.id) == [
+            ("m", "rented", "asked for; own is full"),
+            ("m", "own", "asked for; own is full"),
+        ]
+        hold.go.set()
+        assert (await first.answer()).json["engine"] == "engine1"
+
+
+async def test_who_finds_every_pool_full_waits_in_the_first() -> None:
+    async with Pooled() as world:
+        world.bound(1)
+        holds = [Hold(), Hold()]
+        for engine, hold in zip(world.engines, holds, strict=True):
+            engine.script = hold
+        clients = [await world.send(M)]
+        await world.until(lambda: world.engine.seen)
+        clients.append(await world.send(M))
+        await world.until(lambda: world.engines[1].seen)
+        clients.append(await world.send(M))
+        await world.until(lambda: world.app.waiting.depths().get(("m", "own")))
+        for hold in holds:
+            hold.go.set()
+        found = [await client.answer() for client in clients]
+        assert [answer.json["engine"] for answer in found] == ["engine1", "engine2", "engine1"]
+
+
+async def test_a_pool_that_fails_is_stood_in_for_by_the_next() -> None:
+    async with Pooled() as world:
+        await world.engines[0].stop()
+        answer = await world.ask(post(PATH, M))
+        assert (answer.status, answer.json["engine"]) == (200, "engine2")
+        await world.quiet()
+        assert [attempt.error for attempt in world.records[0].attempts] == ["upstream_refused", ""]
+
+
+async def test_a_pool_that_is_not_ready_is_passed_over() -> None:
+    async with Pooled() as world:
+        world.show_fleet("engine1")
+        assert (await world.ask(post(PATH, M))).json["engine"] == "engine2"
+
+
+async def test_after_the_pools_the_model_that_stands_in_is_asked() -> None:
+    async with Pooled({"m": {"pools": ["own"], "fallbacks": ["b"]}}) as world:
+        world.engine.script = then_resets()
+        answer = await world.ask(post(PATH, M))
+        assert (answer.status, answer.json["engine"]) == (200, "engine2")
+        assert msgspec.json.decode(world.engines[1].seen[0].body)["model"] == "b"
+
+
+async def test_a_pool_outside_the_order_is_never_asked() -> None:
+    async with Pooled({"m": {"pools": ["own"]}}) as world:
+        await world.engines[0].stop()
+        answer = await world.ask(post(PATH, M))
+        assert (answer.status, answer.error["code"]) == (502, "upstream_refused")
+        world.show_fleet("engine1")
+        assert (await world.ask(post(PATH, M))).status == 503
+        assert world.engines[1].seen == []
+
+
+async def test_what_may_not_be_done_twice_is_tried_in_one_pool() -> None:
+    async with Pooled() as world:
+        await world.engines[0].stop()
+        answer = await world.ask(post("/v1/audio/speech", M))
+        assert (answer.status, answer.error["code"]) == (502, "upstream_refused")
+        assert world.engines[1].seen == []

@@ -105,7 +105,7 @@ async def test_no_more_is_remembered_than_the_config_says() -> None:
         answers = [await world.ask(post(PATH, LONG)) for _ in range(3)]
         world.app.book()
         assert why(world.app, answers[0].id) == []
-        assert not world.app.decisions(answers[0].id)
+        assert not world.app.choices(answers[0].id).decisions
         assert [len(account(world, answer.id)["decisions"]) for answer in answers[1:]] == [1, 1]
 
 
@@ -132,3 +132,24 @@ async def test_headers_are_silent_unless_asked() -> None:
     async with World(engines=2) as world:
         answer = await world.ask(post(PATH, LONG))
         assert not [name for name, _ in answer.headers if name.startswith(b"x-penstock")]
+
+
+async def test_headers_tell_how_long_a_request_waited() -> None:
+    go = asyncio.Event()
+
+    async def hold(seen: Seen, wire: Wire) -> None:
+        await go.wait()
+        await echo(seen, wire)
+
+    async with World(facts={"engine1": {"max_in_flight": 1}}, routing={"explain_headers": True}) as world:
+        world.engine.script = hold
+        clients = [await world.client(), await world.client()]
+        await clients[0].send(post(PATH, LONG))
+        await world.until(lambda: world.engine.seen)
+        await clients[1].send(post(PATH, LONG))
+        await world.until(lambda: world.app.waiting.depths() == {("m", "default"): 1})
+        await asyncio.sleep(0.05)
+        go.set()
+        waited = [float((await client.answer()).header(b"x-penstock-queue-seconds")) for client in clients]
+        assert waited[0] == 0
+        assert 0.05 <= waited[1] < 5

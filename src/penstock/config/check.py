@@ -15,6 +15,7 @@ def check(config: Config) -> None:
     """Raises ConfigError when fields that are fine alone do not fit together."""
     _names(config)
     _roles(config)
+    _pools(config)
     _exposure(config)
     _keys(config)
     _tenants(config)
@@ -56,6 +57,17 @@ def _roles(config: Config) -> None:
                 f"engines.{index}.role: 'prefill', and pool {pool!r} has no engine that answers; "
                 "add one with role `decode` or `both` to the pool, or make this one `both`"
             )
+
+
+def _pools(config: Config) -> None:
+    known = {engine.pool for engine in config.engines}
+    for model, rule in config.models.items():
+        for pool in rule.pools:
+            if pool not in known:
+                there = ", ".join(sorted(known))
+                raise ConfigError(f"models.{model}.pools: no engine is in pool {pool!r}; there are: {there}")
+        if len(set(rule.pools)) != len(rule.pools):
+            raise ConfigError(f"models.{model}.pools: a pool is named twice; name each once")
 
 
 def _exposure(config: Config) -> None:

@@ -110,9 +110,17 @@ class Dns(Remote, tag_field="kind", tag="dns", frozen=True):
     """Every address behind a DNS name is an engine; they come and go with the name's records."""
 
     name: EngineName
-    host: Annotated[str, Meta(min_length=1, description="Name to resolve, e.g. that of a headless service")]
+    host: Annotated[
+        str,
+        Meta(min_length=1, description="Name to resolve; one that begins with `_` has SRV records, which tell ports"),
+    ]
     port: EnginePort = 8000
     interval: Annotated[Seconds, Meta(description="Seconds between two resolutions")] = 10.0
+
+    @property
+    def srv(self) -> bool:
+        """Whether the name is one of SRV records: `_service._protocol.name`."""
+        return self.host.startswith("_")
 
 
 class File(Remote, tag_field="kind", tag="file", frozen=True):

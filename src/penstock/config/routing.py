@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from penstock.config.section import Seconds, SecondsOrOff, Section
+from penstock.config.section import Name, Seconds, SecondsOrOff, Section
 
 Share = Annotated[float, Meta(ge=0, le=1, description="0 to 1")]
 
@@ -93,5 +93,9 @@ class Model(Section, frozen=True):
 
     fallbacks: Annotated[
         tuple[str, ...], Meta(description="Models asked instead, in this order, when no engine of this one can answer")
+    ] = ()
+    pools: Annotated[
+        tuple[Name, ...],
+        Meta(description="Pools asked in this order, a later one when the earlier are full or fail; empty: all as one"),
     ] = ()
     max_in_flight: Annotated[int, Meta(ge=0, description="Its requests at once per worker; 0 sets no bound")] = 0

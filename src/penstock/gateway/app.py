@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from penstock.config.engines import Http
@@ -19,7 +19,7 @@ from penstock.core.request import Request
 from penstock.engines.http import HttpEngine
 from penstock.gateway.ask import AskReader
 from penstock.gateway.billing import Billing
-from penstock.gateway.books import Books
+from penstock.gateway.books import Books, Choices, choices_of
 from penstock.gateway.lessons import Lessons
 from penstock.gateway.limiter import Limiter
 from penstock.gateway.lookup import Tokens
@@ -33,8 +33,7 @@ from penstock.policy.resilience.health import Health
 from penstock.policy.resilience.hedge import Hedger, HedgeSettings
 from penstock.policy.resilience.retry import RetryBudget, RetrySettings
 from penstock.policy.resilience.timeouts import Ceilings, Timeouts, TimeoutSettings
-from penstock.policy.route.disaggregate import Split
-from penstock.policy.route.facts import Decision, Lease
+from penstock.policy.route.facts import Lease
 from penstock.state.audit.log import AuditLog
 from penstock.state.identity.callers import Callers
 from penstock.state.ledger.prices import load_book
@@ -332,19 +331,12 @@ class App:
             for relay in self.running
         ]
 
-    def decisions(self, request_id: str) -> Sequence[Decision]:
-        """The routing decisions of a request that runs or has lately ended."""
+    def choices(self, request_id: str) -> Choices:
+        """What was chosen for a request that runs or has lately ended."""
         for relay in self.running:
             if relay.request_id.decode("ascii") == request_id:
-                return relay.decisions
-        return self._books.decisions(request_id)
-
-    def split(self, request_id: str) -> Split | None:
-        """Whether a request that runs or has lately ended goes in two legs."""
-        for relay in self.running:
-            if relay.request_id.decode("ascii") == request_id:
-                return relay.split
-        return self._books.split(request_id)
+                return choices_of(relay)
+        return self._books.choices(request_id)
 
     def recent(self, limit: int) -> list[Record]:
         """The last finished Records, newest first."""

@@ -27,8 +27,11 @@ class AskReader:
         self.noted = frozenset({self._session, self._priority, PATIENCE})
         """Headers it wants noted in `request.special`."""
 
-    def read(self, request: Request, call: Call, principal: Principal = ANYBODY, *, choice: bool = True) -> Ask:
-        """What `request`, whose fields are `call`, asks for. A caller of the directory may lower its priority only.
+    def read(
+        self, request: Request, call: Call, principal: Principal = ANYBODY, *, choice: bool = True, pool: str = ""
+    ) -> Ask:  # fmt: skip
+        """What `request`, whose fields are `call`, asks for, of a `pool` if one is named. A caller of the directory may
+        lower its priority only.
 
         Without a `choice` of engines the prompt is not hashed.
         """
@@ -50,6 +53,7 @@ class AskReader:
             min(most, 4 * USUAL_OUTPUT) if most else USUAL_OUTPUT,
             session.decode("latin-1") if session else "",
             _priority(priority, principal) if priority or principal.priority else 0,
+            pool,
         )
 
 

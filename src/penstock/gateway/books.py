@@ -7,16 +7,37 @@ in one tight loop. What a worker killed by `kill -9` had not booked yet (a tenth
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
+
 from penstock.core.record import Outcome, Record
 from penstock.core.tenant import Principal
 from penstock.gateway.relay import Relay
 from penstock.gateway.verdict import outcome_of
+from penstock.policy.resilience.fallback import Step
 from penstock.policy.route.disaggregate import Split
 from penstock.policy.route.facts import Decision
 from penstock.state.audit.log import AuditLog, Exchange
 from penstock.telemetry.accesslog import RecordSink
 from penstock.telemetry.meter import Meter
 from penstock.telemetry.series import OTHER
+
+
+class Choices(msgspec.Struct, frozen=True, gc=False):
+    """Why a request went where it did."""
+
+    steps: Sequence[Step] = ()
+    """Models and pools in the order they were to be asked; empty where nothing stands in."""
+    decisions: Sequence[Decision] = ()
+    """Of each try; empty where there was no choice of engines."""
+    split: Split | None = None
+    """Whether it went in two legs; None where that was no question."""
+
+
+NO_CHOICE = Choices()
+
+
+def choices_of(relay: Relay) -> Choices:
+    return Choices(relay.steps, relay.decisions, relay.split)
 
 
 class Books:
@@ -35,8 +56,7 @@ class Books:
         self._log = log
         self._known_model = known_model
         self.records: deque[Record] = deque(maxlen=keep)
-        self._decisions: deque[tuple[str, Sequence[Decision]]] = deque(maxlen=keep)
-        self._splits: deque[tuple[str, Split]] = deque(maxlen=keep)
+        self._choices: deque[tuple[str, Choices]] = deque(maxlen=keep)
 
     def enter(self, ended: Iterable[Relay], epoch: float) -> None:
         """Books requests in the order they ended. `epoch`: wall-clock time of monotonic zero, seconds."""
@@ -53,21 +73,14 @@ class Books:
             if self._audit is not None:
                 request, answer = relay.content()
                 exchanges.append(Exchange(record, actor_of(relay.principal), request, answer))
-            if relay.decisions:
-                self._decisions.append((record.id, relay.decisions))
-            if relay.split is not None:
-                self._splits.append((record.id, relay.split))
-
+            if relay.decisions or relay.steps:
+                self._choices.append((record.id, choices_of(relay)))
         if self._audit is not None:
             self._audit.requests(exchanges)
 
-    def decisions(self, request_id: str) -> Sequence[Decision]:
-        """The decisions made for a finished request; none when there was no choice, or it is long ago."""
-        return next((decisions for known, decisions in reversed(self._decisions) if known == request_id), ())
-
-    def split(self, request_id: str) -> Split | None:
-        """Whether a finished request went in two legs; None when that was no question, or it is long ago."""
-        return next((split for known, split in reversed(self._splits) if known == request_id), None)
+    def choices(self, request_id: str) -> Choices:
+        """What was chosen for a finished request; nothing when there was no choice, or it is long ago."""
+        return next((found for known, found in reversed(self._choices) if known == request_id), NO_CHOICE)
 
 
 def actor_of(principal: Principal) -> str:

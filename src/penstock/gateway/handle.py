@@ -24,13 +24,15 @@ from penstock.gateway.ask import PATIENCE, SOLE
 from penstock.gateway.legs import Legs
 from penstock.gateway.life import Wait
 from penstock.gateway.relay import Relay, Transcript, client_left
-from penstock.gateway.tries import REPEATABLE, Tries, repeatable
+from penstock.gateway.standins import steps_for
+from penstock.gateway.tries import Tries, repeatable
 from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import RETRY_AFTER_S
 from penstock.gateway.waiting import bounded, party_of, patience
 from penstock.gateway.why import headers_of
-from penstock.policy.identity.access import model_allowed, permit
+from penstock.policy.identity.access import permit
 from penstock.policy.resilience.advice import AdviceSettings, advise
+from penstock.policy.resilience.fallback import Step
 from penstock.policy.route.disaggregate import PATHS
 from penstock.policy.route.facts import Ask
 from penstock.wire.openai import Call, read_call, with_model
@@ -185,34 +187,43 @@ async def _with_tokens(app: App, relay: Relay, request: Request, ask: Ask, servi
 
 
 async def _answer_or_stand_in(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
-    """Asks for the model, then for those that stand in for it, as long as nothing has reached the client."""
-    model = app.models.get(call.model or "")
-    for standin in model.fallbacks if model is not None and request.path in REPEATABLE else ():
-        if not model_allowed(relay.principal.scopes, standin):
-            continue
+    """Asks the pools of the model, then the models that stand in for it, as long as nothing has reached the client."""
+    steps = steps_for(app, relay, request, call)
+    for step in steps[:-1]:
+        _take(relay, request, call, step)
         relay.has_standin = True
         try:
-            return await _answer_within_bounds(app, relay, request, call)
+            return await _answer_within_bounds(app, relay, request, call, step.pool)
         except FAILS_OVER:
             if relay.left or app.draining:
                 raise
         relay.has_standin = False
         relay.may_move = None
-        request.body = with_model(request.body, standin)
-        call.model = relay.model = standin
-    return await _answer_within_bounds(app, relay, request, call)
+    if not steps:
+        return await _answer_within_bounds(app, relay, request, call)
+    _take(relay, request, call, steps[-1])
+    return await _answer_within_bounds(app, relay, request, call, steps[-1].pool)
 
 
-async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: Call) -> RequestError | None:
+def _take(relay: Relay, request: Request, call: Call, step: Step) -> None:
+    """The request now asks for the step's model."""
+    if step.model != call.model:
+        request.body = with_model(request.body, step.model)
+        call.model = relay.model = step.model
+
+
+async def _answer_within_bounds(
+    app: App, relay: Relay, request: Request, call: Call, pool: str = ""
+) -> RequestError | None:
     """Takes a place in the model's compartment and waits until an engine has room."""
     fleet = app.fleet
-    serving = fleet.serving(call.model)
+    serving = fleet.serving(call.model, pool)
     splits = fleet.splits(call.model) and request.path in PATHS
     choice, may_wait = splits or len(serving) > 1, bounded(serving)
-    ask = app.asks.read(request, call, relay.principal, choice=choice) if choice or may_wait else SOLE
+    ask = app.asks.read(request, call, relay.principal, choice=choice, pool=pool) if choice or may_wait else SOLE
     if app.tokens is not None and choice:
         ask = await _with_tokens(app, relay, request, ask, serving)
-        serving = fleet.serving(call.model)
+        serving = fleet.serving(call.model, pool)
     place = app.bulkheads.enter(relay.model) if app.models else None
     if app.models and place is None:
         bound = app.models[relay.model].max_in_flight
@@ -226,7 +237,7 @@ async def _answer_within_bounds(app: App, relay: Relay, request: Request, call: 
             if relay.turn is None:
                 patience_s = patience(request.special.get(PATIENCE, b""))
                 relay.turn = await app.waiting.enter(relay, ask, relay.model, serving, patience_s, party)
-                serving = fleet.serving(call.model)  # engines come and go meanwhile
+                serving = fleet.serving(call.model, pool)  # engines come and go meanwhile
         tries = Tries(app, relay, call, ask if splits or len(serving) > 1 else SOLE, serving)
         if splits:
             tries.legs = Legs(app, relay, tries, may_leave=len(serving) > 1)

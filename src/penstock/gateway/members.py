@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from penstock.config.engines import Dns, Engine, File, Http, Kubernetes, LlamaCpp, Vllm
-from penstock.engines.discovery.dns import DnsSource
+from penstock.core.errors import ConfigError
+from penstock.engines.discovery.dns import DnsSource, Resolve
 from penstock.engines.discovery.file import FileSource
 from penstock.engines.discovery.kubernetes import KubernetesSettings, KubernetesSource
 from penstock.engines.models.store import cache_folder
@@ -43,8 +44,22 @@ def _vllm(settings: Vllm, around: Surroundings) -> Group:
 
 
 def _dns(settings: Dns, around: Surroundings) -> Group:
-    source = DnsSource(settings.name, settings.host, settings.port, settings.interval)
+    resolve = _services(settings) if settings.srv else None
+    source = DnsSource(settings.name, settings.host, settings.port, settings.interval, resolve=resolve)
     return FoundGroup(source, settings, around.on_change, around.load_interval_s)
+
+
+def _services(settings: Dns) -> Resolve:
+    """Raises ConfigError without the extra."""
+    try:
+        # An optional extra: its absence is told to the user, not thrown at them.
+        from penstock.engines.discovery.srv import Services  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(
+            f"engines: {settings.name}.host {settings.host!r} has SRV records, which cannot be read here ({error}); "
+            "pip install 'penstock[dns]', or name a host with addresses"
+        ) from None
+    return Services()
 
 
 def _file(settings: File, around: Surroundings) -> Group:

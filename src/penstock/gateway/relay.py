@@ -22,6 +22,7 @@ from penstock.gateway.stream import NO_TOKENS, EventStream, Tokens, take_tokens
 from penstock.gateway.verdict import Verdict
 from penstock.policy.fair import Turn
 from penstock.policy.identity.access import ANYBODY
+from penstock.policy.resilience.fallback import Step
 from penstock.policy.route.disaggregate import Split
 from penstock.policy.route.facts import Decision, Lease
 from penstock.telemetry.meter import Meter
@@ -120,6 +121,7 @@ class Relay:
         "sent_at",
         "split",
         "status",
+        "steps",
         "transcript",
         "tries",
         "turn",
@@ -166,6 +168,8 @@ class Relay:
         self.request = request
         self.request_id = request_id
         self.attempts: list[Attempt] = []
+        self.steps: Sequence[Step] = ()
+        """Models and pools in the order they are asked; empty where nothing stands in."""
         self.decisions: Sequence[Decision] = ()
         """Why each try went where it did; empty where there was no choice."""
         self.split: Split | None = None
@@ -173,7 +177,7 @@ class Relay:
         self.prefill: PrefillLeg | None = None
         """The first of two legs, once it has begun."""
         self.has_standin = False
-        """Another model may be asked should this one's engines fail."""
+        """Another model or pool may be asked should these engines fail."""
         self.may_move: Callable[[int], bool] | None = None
         """Whether an answer with this status may be dropped for another engine's."""
         self.queue_s = 0.0

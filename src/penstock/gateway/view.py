@@ -65,6 +65,8 @@ class FleetView:
         self.health = health
         self._engines: dict[str, tuple[str, Engine]] = {}
         self._by_model: dict[str, tuple[Endpoint, ...]] = {}
+        self._by_pool: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
+        """Of each model and pool."""
         self._ready: tuple[Endpoint, ...] = ()
         self._answering: tuple[Endpoint, ...] = ()
         """Those of the ready ones that do more than read prompts for others."""
@@ -111,13 +113,15 @@ class FleetView:
         self._answering = tuple(e for e in ready if e.role != "prefill")
         self.pools = {e.name: e.pool for e in ready}
         by_model: dict[str, list[Endpoint]] = {}
+        by_pool: dict[tuple[str, str], list[Endpoint]] = {}
         for endpoint in self._answering:
             for model in endpoint.models:
                 by_model.setdefault(model, []).append(endpoint)
-        answered = {(e.pool, model) for e in self._answering for model in e.models}
-        read = {(e.pool, model) for e in ready if e.role == "prefill" for model in e.models}
-        self.splitting = frozenset(model for _, model in answered & read)
+                by_pool.setdefault((model, endpoint.pool), []).append(endpoint)
+        read = {(model, e.pool) for e in ready if e.role == "prefill" for model in e.models}
+        self.splitting = frozenset(model for model, _ in by_pool.keys() & read)
         self._by_model = {model: tuple(found) for model, found in by_model.items()}
+        self._by_pool = {place: tuple(found) for place, found in by_pool.items()}
         self._weights = self.health.weights([e.name for e in ready], now)
         self._tell_router()
 
@@ -190,8 +194,8 @@ class FleetView:
     def known_model(self, model: str) -> bool:
         return model in self._by_model
 
-    def serving(self, model: str | None) -> tuple[Endpoint, ...]:
-        """Ready engines for a model; without a model all of them, if they serve one and the same.
+    def serving(self, model: str | None, pool: str = "") -> tuple[Endpoint, ...]:
+        """Ready engines for a model, of one pool or of all. Without a model all of them, if they serve the same one.
 
         Raises NotFound, BadRequest or Unavailable, each with what a client can do about it.
         """
@@ -201,18 +205,28 @@ class FleetView:
                 served = ", ".join(self._by_model)
                 raise BadRequest(f"model: the request names none; served: {served}.", param="model")
         else:
-            found = self._by_model.get(model, ())
+            found = self._by_pool.get((model, pool), ()) if pool else self._by_model.get(model, ())
         if not found:
-            raise self._nothing_ready(model)
+            raise self._nothing_ready(model, pool)
         return found
 
-    def _nothing_ready(self, model: str | None) -> Exception:
-        waiting = [e for e in self.endpoints if not e.ready and (model is None or not e.models or model in e.models)]
+    def of_pool(self, model: str, pool: str) -> tuple[Endpoint, ...]:
+        """Ready engines of a pool for a model; may be none."""
+        return self._by_pool.get((model, pool), ())
+
+    def _nothing_ready(self, model: str | None, pool: str) -> Exception:
+        waiting = [
+            each for each in self.endpoints
+            if not each.ready and (model is None or not each.models or model in each.models)
+            and (not pool or each.pool == pool)
+        ]  # fmt: skip
         if waiting:
             states = "; ".join(f"{e.name} is {e.state}" + (f" ({e.reason})" if e.reason else "") for e in waiting)
             return Unavailable(f"No engine is ready: {states}.", retry_after_s=RETRY_AFTER_S)
         if any(model is None or model in e.models for e in self._ready):
             return Unavailable("Only engines that prefill for others are ready.", retry_after_s=RETRY_AFTER_S)
+        if pool and model in self._by_model:
+            return Unavailable(f"No engine of pool {pool} serves {model}.", retry_after_s=RETRY_AFTER_S)
         return no_such_model(model or "", list(self._by_model))
 
     def splits(self, model: str | None) -> bool:

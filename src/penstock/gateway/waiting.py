@@ -93,10 +93,12 @@ def party_of(principal: Principal) -> Party:
 class _Line:
     """One queue, the engines it waits for, and what its waiters await."""
 
-    __slots__ = ("engines", "order", "place", "queue", "rivals", "waits")
+    __slots__ = ("engines", "order", "place", "pool", "queue", "rivals", "waits")
 
-    def __init__(self, place: Place, settings: AdmissionSettings, order: FairOrder) -> None:
+    def __init__(self, place: Place, pool: str, settings: AdmissionSettings, order: FairOrder) -> None:
         self.place = place
+        self.pool = pool
+        """Whose engines it waits for; empty for those of all pools."""
         self.order = order
         self.queue = AdmissionQueue(settings, order)
         self.engines: Sequence[Endpoint] = ()
@@ -137,7 +139,7 @@ class Waiting:
         """The turn of a request that finds room and nobody waiting for it; None for one that has to `enter`."""
         line = self._lines.get((model, engines[0].pool))
         now = monotonic()
-        if line is None or engines is not line.engines or line.contended or not self._has_room(engines, now):
+        if line is None or engines is not line.engines or line.contended or not self._room_in(engines, now):
             return None
         tenant, weight = party
         read, written, prices = ask.prompt_tokens, ask.output_tokens, self._fair.prices
@@ -147,6 +149,11 @@ class Waiting:
         served = self._of(line, tenant)
         served.started += 1
         return Turn(counters, account, prices, served, read, at_start, written)
+
+    def has_room(self, model: str, engines: Sequence[Endpoint]) -> bool:
+        """Whether a request for a model would start at once on one of `engines`, which are of one pool."""
+        line = self._lines.get((model, engines[0].pool))
+        return (line is None or not line.contended) and self._room_in(engines, monotonic())
 
     async def enter(
         self,
@@ -162,7 +169,7 @@ class Waiting:
         Raises Overloaded when it may not wait, or waited in vain. `patience_s`: how long its client will; infinity when
         it did not say. The expected input is charged to the tenant now, or when it starts.
         """
-        line = self._line(model, engines)
+        line = self._line(model, ask.pool, engines)
         key, now = str(next(self._keys)), monotonic()
         claim = self._claim(ask, party)
         room = self._room(engines)
@@ -222,7 +229,7 @@ class Waiting:
                 for key in line.queue.expired(now):
                     reason = f"No engine had room within queue.max_wait ({self._max_wait_s:g} s) or the client's own."
                     line.waits.pop(key).set(_overloaded(reason, "queue_timeout", self._max_wait_s))
-                self._see(line, self._serving(line.place[0]))
+                self._see(line, self._serving(line.place[0], line.pool))
         for group in self._groups():
             self._start(group, now)
         self._count_backlog(now)
@@ -335,11 +342,11 @@ class Waiting:
 
     # -- lines ------------------------------------------------------------------------------------------------------
 
-    def _line(self, model: str, engines: Sequence[Endpoint]) -> _Line:
+    def _line(self, model: str, pool: str, engines: Sequence[Endpoint]) -> _Line:
         place = (model, engines[0].pool)
         line = self._lines.get(place)
         if line is None:
-            line = self._lines[place] = _Line(place, self._settings, FairOrder(self._fair, Shares()))
+            line = self._lines[place] = _Line(place, pool, self._settings, FairOrder(self._fair, Shares()))
         self._see(line, engines)
         return line
 
@@ -397,13 +404,13 @@ class Waiting:
             best.order.free = self._free(best.engines)
         return best
 
-    def _serving(self, model: str) -> Sequence[Endpoint]:
+    def _serving(self, model: str, pool: str) -> Sequence[Endpoint]:
         try:
-            return self._fleet.serving(model or None)
+            return self._fleet.serving(model or None, pool)
         except RequestError:
             return ()
 
-    def _has_room(self, engines: Sequence[Endpoint], now: float) -> bool:
+    def _room_in(self, engines: Sequence[Endpoint], now: float) -> bool:
         """Whether `_room` is above 0."""
         may_use, room = self._fleet.may_use, self._fleet.router.room
         for engine in engines:

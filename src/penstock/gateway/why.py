@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from penstock.core.record import Record
     from penstock.gateway.app import App
     from penstock.gateway.relay import Relay
+    from penstock.policy.route.disaggregate import Split
 
 UNCHOSEN = "one engine serves this model: there was no choice"
 
@@ -20,7 +21,8 @@ def why(app: App, request_id: str) -> list[dict[str, Any]]:
     """One row when this worker knows the request, running or lately ended; none otherwise."""
     # First, as it books what has just ended: the decisions go with the Record.
     record = next((record for record in app.recent(1 << 30) if record.id == request_id), None)
-    decisions = app.decisions(request_id)
+    choices = app.choices(request_id)
+    decisions = choices.decisions
     running = next((row for row in app.live() if row["id"] == request_id), None)
     if record is None and running is None:
         return []
@@ -31,18 +33,18 @@ def why(app: App, request_id: str) -> list[dict[str, Any]]:
             "running": running is not None,
             "queue_s": record.queue_s if record is not None else None,
             "reason": decisions[-1].reason if decisions else UNCHOSEN,
+            "steps": msgspec.to_builtins(choices.steps),
             "decisions": [{**app.fleet.router.explain(each), "seconds": each.seconds} for each in decisions],
             "attempts": msgspec.to_builtins(tries),
-            "legs": _legs(app, request_id, record),
+            "legs": _legs(app, request_id, choices.split, record),
             "outcome": record.outcome if record is not None else None,
             "retry_budget": app.budget(monotonic()).explain(monotonic()),
         }
     ]
 
 
-def _legs(app: App, request_id: str, record: Record | None) -> dict[str, Any] | None:
+def _legs(app: App, request_id: str, split: Split | None, record: Record | None) -> dict[str, Any] | None:
     """Whether the request went in two legs, and how the first one ended; None where that was no question."""
-    split = app.split(request_id)
     if split is None:
         return None
     explain = app.fleet.router.explain
@@ -58,7 +60,7 @@ def _legs(app: App, request_id: str, record: Record | None) -> dict[str, Any] | 
 
 def headers_of(relay: Relay) -> list[bytes]:
     """Response headers that say where the answer comes from, for `routing.explain_headers`."""
-    lines = [b"x-penstock-engine: " + relay.engine.encode()]
+    lines = [b"x-penstock-engine: " + relay.engine.encode(), b"x-penstock-queue-seconds: %.6f" % relay.queue_s]
     if relay.decisions:
         decision = relay.decisions[-1]
         lines.append(b"x-penstock-policy: " + decision.policy.encode())

@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 
 from penstock.core.engine import ResponseHead
 from penstock.core.errors import RequestError
@@ -214,3 +216,19 @@ async def test_a_connection_the_engine_closed_is_not_taken(upstream: ScriptedEng
     await second.wait()
     assert second.said[-1] == "end"
     engine.retire()
+
+
+def test_an_engine_that_accepted_while_the_process_stood_still_is_not_given_up() -> None:
+    async def ask(port: int) -> list[str]:
+        engine, told = client(f"http://127.0.0.1:{port}", connect_timeout=0.2), Told()
+        exchange = engine.send(request(), told, b"id")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        time.sleep(1.5)  # noqa: ASYNC251 - the loop is to stand still
+        await asyncio.sleep(0.1)
+        exchange.cancel()
+        await asyncio.sleep(0.05)
+        return told.said
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # the kernel accepts; nobody else needs to run
+        assert uvloop.run(ask(listening.getsockname()[1])) == []

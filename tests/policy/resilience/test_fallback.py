@@ -1,119 +1,62 @@
-"""Fallbacks: own place first, nothing twice, circles refused, reasons kept."""
+"""Fallbacks: every model and ready pool once, room before order, and the reasons name what was passed over."""
 
-import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.core.errors import ConfigError
-from penstock.policy.resilience.fallback import Fallback, Fallbacks, Left, Target, Trail
+from penstock.policy.resilience.fallback import Pool, Step, order
 
-MODELS = st.sampled_from(["a", "b", "c", "d", "*"])
-POOLS = st.sampled_from(["p", "q", "*"])
-TARGETS = st.builds(Target, model=st.sampled_from(["", "a", "b", "c", "d"]), pool=st.sampled_from(["", "p", "q"]))
-RULES = st.lists(
-    st.builds(Fallback, to=st.lists(TARGETS, min_size=1, max_size=3).map(tuple), model=MODELS, pool=POOLS), max_size=6
-)
-
-
-def accepted(rules: list[Fallback]) -> Fallbacks | None:
-    try:
-        return Fallbacks(rules)
-    except ConfigError:
-        return None
+STATES = st.tuples(st.booleans(), st.booleans()).map(lambda state: (state[0], state[0] and state[1]))
+FLEETS = st.lists(st.sampled_from("abcd"), min_size=1, unique=True).flatmap(
+    lambda models: st.tuples(
+        st.just(models),
+        st.fixed_dictionaries({
+            model: st.dictionaries(st.sampled_from("pqrs"), STATES).map(
+                lambda found: tuple(Pool(name, *state) for name, state in found.items())
+            )
+            for model in models
+        }),
+    )
+)  # fmt: skip
 
 
-@given(rules=RULES, model=st.sampled_from("abcde"), pool=st.sampled_from("pq"))
-def test_an_order_begins_with_what_was_asked_for_and_takes_no_place_twice(
-    rules: list[Fallback], model: str, pool: str
+@given(FLEETS)
+def test_every_model_is_tried_in_its_turn_and_every_ready_pool_once(
+    fleet: tuple[list[str], dict[str, tuple[Pool, ...]]],
 ) -> None:
-    fallbacks = accepted(rules)
-    assume(fallbacks is not None)
-    assert fallbacks is not None
-    order = fallbacks.order(model, pool)
-    places = [(step.model, step.pool) for step in order]
-    assert places[0] == (model, pool)
-    assert len(set(places)) == len(places)
-    assert all(step.reason for step in order)
-    trail = Trail(order)
-    while trail.next("engine_unavailable") is not None:
-        pass
-    assert [(left.model, left.pool) for left in trail.left] == places
+    models, pools = fleet
+    steps = order(models, pools)
+    assert list(dict.fromkeys(step.model for step in steps)) == models
+    assert all(step.reason for step in steps)
+    for model in models:
+        found = [step.pool for step in steps if step.model == model]
+        ready = {pool.name for pool in pools[model] if pool.ready}
+        if ready:
+            assert sorted(found) == sorted(ready)
+        else:
+            assert found == [pools[model][0].name if pools[model] else ""]
 
 
-def test_a_targets_own_fallbacks_follow_it() -> None:
-    fallbacks = Fallbacks(
-        [
-            Fallback(model="large", to=(Target("medium"), Target("", "spare"))),
-            Fallback(model="medium", to=(Target("small"),)),
-        ]
-    )
-    order = fallbacks.order("large", "main")
-    assert [(step.model, step.pool) for step in order] == [
-        ("large", "main"),
-        ("medium", "main"),
-        ("small", "main"),
-        ("large", "spare"),
-        ("medium", "spare"),
-        ("small", "spare"),
+@given(FLEETS)
+def test_no_full_pool_comes_before_one_with_room_and_equals_keep_their_order(
+    fleet: tuple[list[str], dict[str, tuple[Pool, ...]]],
+) -> None:
+    models, pools = fleet
+    steps = order(models, pools)
+    for model in models:
+        stands = {pool.name: (not pool.room, place) for place, pool in enumerate(pools[model]) if pool.ready}
+        found = [stands[step.pool] for step in steps if step.model == model and step.pool in stands]
+        assert found == sorted(found)
+
+
+def test_reasons_name_what_was_passed_over() -> None:
+    pools = {"big": (Pool("gpu", True, False), Pool("spot", False, False), Pool("rented", True, True))}
+    assert order(["big", "small"], pools) == [
+        Step("big", "rented", "asked for; gpu is full, spot is not ready"),
+        Step("big", "gpu", "asked for; gpu is full"),
+        Step("small", "", "stands in for big"),
     ]
-    assert order[2].reason == "stands in for medium@main"
 
 
-def test_the_closest_rule_decides() -> None:
-    fallbacks = Fallbacks(
-        [
-            Fallback(model="a", pool="p", to=(Target("b"),)),
-            Fallback(model="a", to=(Target("c"),)),
-            Fallback(pool="p", to=(Target("", "q"),)),
-            Fallback(to=(Target("d"),)),
-        ]
-    )
-    second = {
-        (model, pool): fallbacks.order(model, pool)[1]
-        for model, pool in [("a", "p"), ("a", "q"), ("x", "p"), ("x", "q")]
-    }
-    assert {key: (step.model, step.pool) for key, step in second.items()} == {
-        ("a", "p"): ("b", "p"),
-        ("a", "q"): ("c", "q"),
-        ("x", "p"): ("x", "q"),
-        ("x", "q"): ("d", "q"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("rules", "circle"),
-    [
-        ([Fallback(model="a", to=(Target("b"),)), Fallback(model="b", to=(Target("a"),))], "a@* -> b@* -> a@*"),
-        ([Fallback(model="a", to=(Target("a"),))], "a@* -> a@*"),
-        (
-            [
-                Fallback(model="a", pool="p", to=(Target("", "q"),)),
-                Fallback(model="a", pool="q", to=(Target("", "p"),)),
-            ],
-            "",
-        ),
-        ([Fallback(model="a", to=(Target("b", "q"),)), Fallback(model="b", pool="q", to=(Target("a"),))], "b@q -> a@q"),
-        ([Fallback(pool="p", to=(Target("", "q"),)), Fallback(pool="q", to=(Target("", "p"),))], "*@p -> *@q -> *@p"),
-    ],
-)
-def test_circles_are_refused_by_name(rules: list[Fallback], circle: str) -> None:
-    with pytest.raises(ConfigError, match="is a circle") as caught:
-        Fallbacks(rules)
-    assert circle in str(caught.value)
-
-
-def test_a_rule_for_any_model_may_name_one_and_two_rules_for_one_place_are_refused() -> None:
-    assert [step.model for step in Fallbacks([Fallback(to=(Target("safe"),))]).order("x", "p")] == ["x", "safe"]
-    with pytest.raises(ConfigError, match="join their lists"):
-        Fallbacks([Fallback(to=(Target("a"),)), Fallback(to=(Target("b"),))])
-
-
-def test_the_trail_keeps_why_each_step_was_left() -> None:
-    trail = Trail(Fallbacks([Fallback(model="a", to=(Target("b"),))]).order("a", "p"))
-    assert trail.step.model == "a"
-    step = trail.next("queue_full")
-    assert step is not None
-    assert step.model == "b"
-    assert trail.next("engine_unavailable") is None
-    assert trail.next("engine_unavailable") is None
-    assert trail.left == [Left("a", "p", "queue_full"), Left("b", "p", "engine_unavailable")]
+def test_without_a_ready_pool_the_first_ones_state_is_told() -> None:
+    pools = {"big": (Pool("gpu", False, False), Pool("spot", False, False))}
+    assert order(["big"], pools) == [Step("big", "gpu", "asked for; no pool of it is ready")]

@@ -84,7 +84,7 @@ def compare(before: RunSet, after: RunSet, *, pairs: bool = False, despite: Iter
     if min(map(len, valid)) < 2:
         return Comparison(Verdict.NOT_COMPARABLE, [], [*notes, "each set needs at least two valid runs"])
     pairs = pairs and len(valid[0]) == len(valid[1])
-    told = [[_figures_of(run, contract) for run in kept] for kept in valid]
+    told = [[figures_of(run, contract) for run in kept] for kept in valid]
     rows = []
     for number, stage in enumerate(contract.workload.stages):
         for metric in contract.judge.metrics:
@@ -142,7 +142,12 @@ def value_of(of: Figures, metric: str) -> float | None:
     return spread.at[name]
 
 
-def _figures_of(run: Run, contract: Contract) -> list[Figures]:
+def more_is_better(metric: str) -> bool:
+    return metric in RATES or metric in ("ok_share", "goodput")
+
+
+def figures_of(run: Run, contract: Contract) -> list[Figures]:
+    """Of every stage."""
     return [
         figures(stage, [sample for sample in run.samples if sample.stage == number], contract.slo)
         for number, stage in enumerate(run.stages)
@@ -189,9 +194,8 @@ def _correct(rows: Sequence[Compared]) -> None:
 
 def _verdict(row: Compared, contract: Contract) -> Verdict:
     judge = contract.judge
-    better_is_more = row.metric in RATES or row.metric in ("ok_share", "goodput")
     if row.p < 1 - judge.level and abs(row.change) >= judge.least:
-        return Verdict.BETTER if (row.change > 0) == better_is_more else Verdict.WORSE
+        return Verdict.BETTER if (row.change > 0) == more_is_better(row.metric) else Verdict.WORSE
     return Verdict.SAME if row.why == "within the margin" else Verdict.INCONCLUSIVE
 
 

@@ -8,6 +8,7 @@ COMMANDS = {
     "run": ("penstock.cli.bench.run", "Send a load and show what came of it."),
     "baseline": ("penstock.cli.bench.baseline", "Run a contract and keep the result for ever."),
     "compare": ("penstock.cli.bench.compare", "Judge whether two sets of runs differ."),
+    "matrix": ("penstock.cli.bench.matrix", "Say which of several servers to choose."),
     "explain": ("penstock.cli.bench.explain", "Say what bounds each stage of a set of runs."),
     "saturate": ("penstock.cli.bench.saturate", "Find the highest rate that meets an SLO."),
     "export": ("penstock.cli.bench.export", "Tell figures in the words of other tools."),

@@ -20,9 +20,14 @@ URL = "http://127.0.0.1:8080"
 
 def server_options(function: F) -> F:
     """Where load goes, and what is watched meanwhile."""
+    url = click.option("--url", envvar="PENSTOCK_URL", default=URL, show_default=True, help="Address of the server.")
+    return url(client_options(function))
+
+
+def client_options(function: F) -> F:
+    """How load is sent, and what is watched meanwhile."""
     for option in reversed(
         (
-            click.option("--url", envvar="PENSTOCK_URL", default=URL, show_default=True, help="Address of the server."),
             click.option(
                 "--key",
                 "keys",

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from urllib.parse import urlsplit
 
+from penstock.core.clock import STANDSTILL_S, monotonic
 from penstock.core.engine import Exchange, Sink
 from penstock.core.errors import UpstreamFailed, UpstreamTimeout
 from penstock.core.request import Request
@@ -56,12 +57,14 @@ class HttpEngine:
         return exchange
 
     async def _connect(self, exchange: HttpExchange, payload: bytes) -> None:
-        loop = asyncio.get_running_loop()
+        began = monotonic()
         try:
-            async with asyncio.timeout(self._connect_timeout):
-                _, upstream = await loop.create_connection(
-                    lambda: Upstream(self._pool), self._host, self._port, ssl=self._tls
-                )
+            try:
+                upstream = await self._upstream()
+            except TimeoutError:
+                if monotonic() - began < self._connect_timeout + STANDSTILL_S:
+                    raise
+                upstream = await self._upstream()  # the engine may have accepted long ago
         except TimeoutError:
             exchange.ended()
             reason = f"The engine did not accept a connection within {self._connect_timeout:g} s."
@@ -72,6 +75,15 @@ class HttpEngine:
             exchange.sink.failed(UpstreamFailed(reason, code="upstream_refused"))
         else:
             exchange.begin(upstream, payload, reused=False)
+
+    async def _upstream(self) -> Upstream:
+        """Raises TimeoutError, OSError."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._connect_timeout):
+            _, upstream = await loop.create_connection(
+                lambda: Upstream(self._pool), self._host, self._port, ssl=self._tls
+            )
+        return upstream
 
     def retire(self) -> None:
         """Closes idle connections; running exchanges finish on theirs, which close after them."""

@@ -15,9 +15,10 @@ SHAPES = {"worse": 2, "better": 4, "same": 0, "inconclusive": 3}
 """A triangle that stands, one that hangs, a circle, a diamond."""
 
 
-def changes(comparison: Comparison, names: dict[str, str], margin: float) -> Plot:
+def changes(
+    comparison: Comparison, names: dict[str, str], margin: float, title: str = "Change from before to after"
+) -> Plot:
     """`names`: stage -> its short name. `margin`: differences below it are the same."""
-    title = "Change from before to after"
     rows = [row for row in comparison.rows if row.before]
     desc = f"Relative change of each metric with its interval; within {margin:.0%} is the same. " + " ".join(
         f"{names.get(row.stage, row.stage)} {row.metric}: {_numbers(row)}, {row.verdict}." for row in rows
