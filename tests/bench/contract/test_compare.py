@@ -89,3 +89,14 @@ def test_a_metric_that_there_is_not() -> None:
 def test_every_verdict_has_an_exit_code() -> None:
     assert set(EXIT) == set(Verdict)
     assert len({EXIT[Verdict.WORSE], EXIT[Verdict.INCONCLUSIVE], EXIT[Verdict.NOT_COMPARABLE], 0, 2}) == 5
+
+
+def test_a_stage_may_have_metrics_of_its_own_and_must_be_one() -> None:
+    judge = msgspec.structs.replace(CONTRACT.judge, metrics=("ttft.p50",), stages={"4 at once": ("output_rate",)})
+    before, after = runs(1, 3), runs(2, 3)
+    before.contract = msgspec.structs.replace(CONTRACT, judge=judge)
+    assert [row.metric for row in compare(before, after).rows] == ["output_rate"]
+    told = msgspec.to_builtins(before.contract)
+    told["judge"]["stages"] = {"5 at once": ["rate"]}
+    with pytest.raises(msgspec.ValidationError, match="there is no stage '5 at once'; there are 4 at once"):
+        msgspec.convert(told, type(CONTRACT))

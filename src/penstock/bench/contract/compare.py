@@ -87,7 +87,7 @@ def compare(before: RunSet, after: RunSet, *, pairs: bool = False, despite: Iter
     told = [[figures_of(run, contract) for run in kept] for kept in valid]
     rows = []
     for number, stage in enumerate(contract.workload.stages):
-        for metric in contract.judge.metrics:
+        for metric in contract.judge.of(stage.label):
             values = [[value_of(run[number], metric) for run in runs if number < len(run)] for runs in told]
             rows.append(_compared(stage.label, metric, values[0], values[1], contract, pairs=pairs))
     _correct(rows)

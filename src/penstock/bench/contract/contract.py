@@ -20,9 +20,16 @@ class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: Annotated[
         tuple[str, ...], Meta(min_length=1, description="What gates: QUANTITY.pNN, output_rate, rate, ok_share")
     ] = ("ttft.p50", "tpot.p50", "e2e.p50", "e2e.p95", "output_rate")
+    stages: Annotated[
+        dict[str, tuple[str, ...]], Meta(description="Stage, as reports call it -> what gates there instead")
+    ] = msgspec.field(default_factory=dict)
     margin: Annotated[float, Meta(gt=0, lt=1, description="Differences below it are the same")] = 0.10
     least: Annotated[float, Meta(ge=0, lt=1, description="A difference that is sure is told from this size on")] = 0.05
     level: Annotated[float, Meta(gt=0.5, lt=1, description="Confidence")] = 0.95
+
+    def of(self, stage: str) -> tuple[str, ...]:
+        """What gates in a stage."""
+        return self.stages.get(stage, self.metrics)
 
 
 class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +41,12 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runs: Annotated[int, Meta(ge=1, le=1000, description="Repetitions of one set")] = 8
     slo: Annotated[Slo, Meta(description="What makes an answer good")] = Slo()
     judge: Annotated[Judgement, Meta(description="When two sets differ")] = Judgement()
+
+    def __post_init__(self) -> None:
+        known = [stage.label for stage in self.workload.stages]
+        for stage in self.judge.stages:
+            if stage not in known:
+                raise ValueError(f"judge.stages: there is no stage {stage!r:.60}; there are {', '.join(known)}")
 
     @property
     def digest(self) -> str:
