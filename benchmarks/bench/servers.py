@@ -17,7 +17,12 @@ KEY = "sk-baseline-0123456789"
 SLOTS = 4
 CORE = 1
 """vLLM has it alone, as far as possible: its threads wait for each other."""
-FLAGS = ("--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager", "--block-size", "32")
+FLAGS = (
+    "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager", "--block-size", "32",
+    "--no-enable-prefix-caching",
+)  # fmt: skip
+"""Without a prefix cache: a contract sends the same bytes every time, and a server that has seen them would be faster
+than its twin that has not."""
 SLOWER = ("--max-num-batched-tokens", "64")
 """A prompt of the contract takes two steps instead of one."""
 PATIENCE_S = 400.0
