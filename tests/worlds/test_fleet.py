@@ -1,6 +1,8 @@
 """A fleet behind the platform as its users run it: an engine dies under load, and the admin routes tell of it."""
 
 import asyncio
+import os
+import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -96,3 +98,26 @@ async def _the_last_is_explained(platform: Platform, records: list[dict[str, Any
     unknown = await platform.ask_admin("/admin/why/nobodys")
     assert unknown.status_code == 404
     assert unknown.json()["error"]["code"] == "not_found"
+
+
+async def test_a_worker_knows_what_another_has_sent(tmp_path: Path) -> None:
+    log = tmp_path / "reached"
+    async with fleet(3, log) as engines, up(tmp_path, config(engines) | {"workers": 2}) as platform:
+        for index in range(3):
+            await platform.engine_is("ready", index)
+        body = {"model": "m", "messages": [{"role": "user", "content": "All of them begin like this. " * 60}]}
+
+        async def ask() -> int:
+            async with platform.http() as client:  # a connection of its own: either worker may take it
+                answer = await client.post("/v1/chat/completions", json=body)
+            assert answer.status_code == 200, answer.text
+            return int(answer.headers["x-penstock-prefix-tokens"])
+
+        assert await ask() == 0
+        await asyncio.sleep(0.5)
+        for worker in platform.workers():
+            os.kill(worker, signal.SIGSTOP)  # the other one answers: one of the two never sent this prompt itself
+            try:
+                assert await ask() > 200
+            finally:
+                os.kill(worker, signal.SIGCONT)

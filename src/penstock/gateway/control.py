@@ -16,6 +16,7 @@ from penstock.core.load import Load
 from penstock.gateway.caches.news import Cached
 from penstock.policy.identity.resolve import Changes
 from penstock.policy.limit.messages import Grants, Wants
+from penstock.policy.route.router import Sent
 from penstock.state.identity.jwks import PublicKey
 
 
@@ -40,6 +41,12 @@ class Loads(msgspec.Struct, tag=True):
     """What the engines last said of their load, by name."""
 
     loads: dict[str, Load]
+
+
+class Prompts(msgspec.Struct, tag=True):
+    """Prompts that one worker has sent to engines, for the others."""
+
+    sent: list[Sent]
 
 
 class Ask(msgspec.Struct, tag=True):
@@ -87,8 +94,8 @@ class ProviderKeys(msgspec.Struct, tag=True):
     keys: tuple[PublicKey, ...]
 
 
-ToWorker = Start | Fleet | Loads | Cached | Ask | Drain | Identity | ProviderKeys | Grants
-ToSupervisor = Up | Failed | Answer | Wants
+ToWorker = Start | Fleet | Loads | Cached | Prompts | Ask | Drain | Identity | ProviderKeys | Grants
+ToSupervisor = Up | Failed | Answer | Wants | Prompts
 In = TypeVar("In")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock.core.errors import PenstockError
-from penstock.gateway.control import Answer, Ask, Channel, Failed, Start, ToSupervisor, ToWorker, Up
+from penstock.gateway.control import Answer, Ask, Channel, Failed, Prompts, Start, ToSupervisor, ToWorker, Up
 from penstock.policy.limit.messages import Wants
 from penstock.telemetry.catalogue import SHEETS
 from penstock.telemetry.series import SeriesReader, create_file
@@ -33,6 +33,8 @@ class Hand:
         self.draining = False
         self.wants: Callable[[Hand, Wants], None] = lambda hand, wants: None
         """Hears what the worker wants of its limits."""
+        self.sent: Callable[[Hand, Prompts], None] = lambda hand, sent: None
+        """Hears which prompts the worker has sent where."""
 
     @property
     def up(self) -> bool:
@@ -56,6 +58,8 @@ class Hand:
                     self._settle(PenstockError(message.reason))
                 case Wants():
                     self.wants(self, message)
+                case Prompts():
+                    self.sent(self, message)
                 case Answer():
                     question = self._questions.pop(message.id, None)
                     if question is not None and not question.done():

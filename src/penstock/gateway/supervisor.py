@@ -33,7 +33,7 @@ from penstock.gateway.books import actor_of
 from penstock.gateway.caches.fleet import Caches
 from penstock.gateway.caches.news import Cached
 from penstock.gateway.caches.source import check_source, open_source
-from penstock.gateway.control import Drain, Fleet, Loads
+from penstock.gateway.control import Drain, Fleet, Loads, Prompts
 from penstock.gateway.crew import Hand, hire
 from penstock.gateway.fleet import Group
 from penstock.gateway.members import Surroundings, open_group
@@ -129,7 +129,7 @@ class Supervisor:
         admin, serving = self._start_admin(admin_socket)
         try:
             self._publish(self._start_engines(self._config, self._model_paths))
-            self._crew = await self._hire_all(self._config, self._listener, self._endpoints)
+            self._crew = await self._hire_all(self._config, self._config.workers, self._listener, self._endpoints)
             self._tasks.spawn(self._announce(admin_url))
             self._tasks.spawn(self._tell_loads())
             if self.stores.tenants is not None:
@@ -240,6 +240,11 @@ class Supervisor:
         for hand in self._crew:
             hand.send(news)
 
+    def _pass_on(self, hand: Hand, prompts: Prompts) -> None:
+        for other in self._crew:
+            if other is not hand:
+                other.send(prompts)
+
     async def _tell_loads(self) -> None:
         """Passes the engines' readings on to the workers."""
         while True:
@@ -251,14 +256,15 @@ class Supervisor:
     # -- workers ----------------------------------------------------------------------------------------------------
 
     async def _hire_all(
-        self, config: Config, listener: socket.socket, endpoints: Callable[[], tuple[Endpoint, ...]]
+        self, config: Config, count: int, listener: socket.socket, endpoints: Callable[[], tuple[Endpoint, ...]]
     ) -> list[Hand]:
-        """A whole crew that takes requests. Raises PenstockError, and leaves none behind, when one cannot."""
+        """A crew of `count` workers that take requests. Raises PenstockError, leaving none behind, when one cannot."""
         hands: list[Hand] = []
         try:
-            for _ in range(config.workers):
+            for _ in range(count):
                 hand = await hire(lambda: self.stores.start(config, endpoints()), listener)
                 hand.wants = self.stores.heard
+                hand.sent = self._pass_on
                 hands.append(hand)
                 self.platform.hands.append(hand)
                 self._tasks.spawn(hand.listen())
@@ -290,8 +296,7 @@ class Supervisor:
             assert self._listener is not None
             try:
                 # One at a time through the same door as a whole crew.
-                config = msgspec.structs.replace(self._config, workers=1)
-                self._crew += await self._hire_all(config, self._listener, self._endpoints)
+                self._crew += await self._hire_all(self._config, 1, self._listener, self._endpoints)
                 self.platform.worker_restarts += 1
                 return
             except (PenstockError, OSError) as error:
@@ -343,7 +348,9 @@ class Supervisor:
         engines = self._start_engines(config, model_paths)
         try:
             await settled([engine for engine in engines if engine not in old_engines])
-            crew = await self._hire_all(config, listener, lambda: endpoints_of(engine.group for engine in engines))
+            crew = await self._hire_all(
+                config, config.workers, listener, lambda: endpoints_of(engine.group for engine in engines)
+            )
         except PenstockError:
             if moved:
                 listener.close()

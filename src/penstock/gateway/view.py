@@ -18,7 +18,7 @@ from penstock.policy.resilience.outlier import OutlierSettings
 from penstock.policy.resilience.slow_start import SlowStartSettings
 from penstock.policy.route.disaggregate import SplitSettings
 from penstock.policy.route.facts import Ask, Decision, EngineFacts, Lease
-from penstock.policy.route.router import Router
+from penstock.policy.route.router import Router, Sent
 from penstock.policy.route.settings import RouteSettings
 
 LONG_S = 1e6
@@ -151,6 +151,11 @@ class FleetView:
         self.router.told(told.engine, told.stored, told.removed, whole=told.whole)
         if told.block_tokens:
             self.block_tokens[told.engine] = told.block_tokens
+
+    def take_sent(self, sent: Sequence[Sent]) -> None:
+        """What other workers sent where."""
+        for engine, chain in sent:
+            self.router.learned(engine, chain)
 
     def weigh(self, now: float) -> None:
         """Asks how much of its fair share each engine may get now. Called after failures and a few times a second."""

@@ -37,6 +37,7 @@ from penstock.gateway.control import (
     Fleet,
     Identity,
     Loads,
+    Prompts,
     ProviderKeys,
     Start,
     ToWorker,
@@ -160,7 +161,7 @@ class Worker:
                 if self._app is not None:
                     self._tell(self._app, message)
 
-    def _tell(self, app: App, message: Fleet | Loads | Cached | Grants | Ask) -> None:
+    def _tell(self, app: App, message: Fleet | Loads | Cached | Prompts | Grants | Ask) -> None:
         match message:
             case Fleet():
                 app.fleet.update(message.endpoints, monotonic())
@@ -168,6 +169,8 @@ class Worker:
                 app.fleet.take_loads(message.loads)
             case Cached():
                 app.fleet.take_cached(message)
+            case Prompts():
+                app.fleet.take_sent(message.sent)
             case Grants():
                 app.limiter.take(message, monotonic())
             case Ask():
@@ -191,6 +194,8 @@ class Worker:
             billing_of(config),
             audit_of(config, "worker"),
         )
+        if config.workers > 1:
+            app.fleet.router.share()
         app.fleet.update(message.endpoints, monotonic())
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
@@ -211,6 +216,8 @@ class Worker:
             try:
                 for _ in app.steps(monotonic()):
                     await asyncio.sleep(0)
+                if sent := app.fleet.router.sent():
+                    self._channel.send(Prompts(sent))
             except Exception:
                 # Without the sweep there are no timeouts: one fault in it must not end it.
                 log.exception("the sweep failed; it goes on")
