@@ -100,3 +100,14 @@ def test_a_stage_may_have_metrics_of_its_own_and_must_be_one() -> None:
     told["judge"]["stages"] = {"5 at once": ["rate"]}
     with pytest.raises(msgspec.ValidationError, match="there is no stage '5 at once'; there are 4 at once"):
         msgspec.convert(told, type(CONTRACT))
+
+
+def test_of_a_pair_with_an_invalid_run_both_are_left_out() -> None:
+    before, after = runs(1, 5), runs(2, 5)
+    after.runs[2].client = msgspec.structs.replace(after.runs[2].client, invalid="late")
+    found = compare(before, after, pairs=True)
+    assert found.pairs
+    assert found.problems == [
+        "before: 1 of 5 runs are left out, as their client did not keep up or that of their pair",
+        "after: 1 of 5 runs are left out, as their client did not keep up or that of their pair",
+    ]
