@@ -87,7 +87,7 @@ async def _rounds(ports: Mapping[Setup, int], prompts: Prompts, until: float, se
     """Rounds of both setups while another fits before `until`. Raises NotStarted when lone requests fail."""
     async with Crew(1) as crew:
         stands = [Stand(setup, port, crew, Deck(questions(MODEL, prompts))) for setup, port in ports.items()]
-        # The naive one last: engines that stand idle for a minute lose pages to the system, and are slow to get them back.
+        # The naive one last: engines that stand idle for a minute lose pages to the system, and get them back slowly.
         starts = {stand.setup.name: FIRST[stand.setup.name] * await _warmed(stand) for stand in reversed(stands)}
         _, lone = await stands[0].closed(1, LONE)
         if lone == float("inf"):
