@@ -19,7 +19,7 @@ from penstock.telemetry.catalogue import PLATFORM, SHEETS, Kind, Metric
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARK = ROOT / "results" / "gateway" / "latest.json"
 AGAIN = {name: ROOT / "results" / "bench" / f"raw-again_{name}.json" for name in ("llamacpp", "vllm")}
-KINDS = {"again": "and its twin in turn", "slowed": "and a slowed one in turn", "then": "and its baseline"}
+KINDS = {"again": "twice in turn", "slowed": "and a slowed one in turn", "then": "and its baseline"}
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 THREE_X = ROOT / "results" / "bench" / "raw-three_x.json"
 PAGES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {

@@ -1,9 +1,10 @@
-"""Whether verdicts hold: two servers that are the same are called so, a slower one is found.
+"""Whether verdicts hold: a server that has not changed is called the same, a slower one is found.
 
-For llama.cpp and for vLLM a baseline of lab L06's contract is added to results/baselines. Then the contract is run on
-that server and on its twin in turn (ABAB), 20 times, and each time the two sets are compared; between those a vLLM that
-takes prompts in smaller steps stands against the first one 10 times. How the first one compares with its baseline then
-is noted beside it: a machine that is faster at one hour than at another is what interleaving is for.
+For llama.cpp and for vLLM a baseline of lab L06's contract is added to results/baselines. Then two sets of the contract
+are run on that server in turn (ABAB), 20 times, and each time the two are compared; between those a vLLM that takes
+prompts in smaller steps stands against it 10 times. How the server compares with its baseline then is noted beside it:
+a machine that is faster at one hour than at another is what interleaving is for. A second process with the same flags
+is not the same server: on the machine of these figures its memory alone makes it up to 5 % slower or faster.
 All of it by the commands that a user has: `penstock bench baseline`, `run --against`, `compare --pairs --json`.
 """
 
@@ -35,8 +36,8 @@ def prove_llamacpp(*, quick: bool = False) -> Proof:
     """Raises NotStarted."""
     with tempfile.TemporaryDirectory(prefix="penstock-again-") as name:
         folder = Path(name)
-        with llamacpp(folder / "server") as served, llamacpp(folder / "twin") as twin:
-            found = _measured("llamacpp", [served, twin], _kept(folder, quick=quick), folder, 2 if quick else RERUNS, 0)
+        with llamacpp(folder / "server") as served:
+            found = _measured("llamacpp", [served], _kept(folder, quick=quick), folder, 2 if quick else RERUNS, 0)
     bar = verdicts("again_llamacpp_same", found["again"], "same", SAME_AT_LEAST)
     return Proof([bar], _told(found), found)
 
@@ -46,7 +47,7 @@ def prove_vllm(*, quick: bool = False) -> Proof:
     reruns, slowed = (2, 1) if quick else (RERUNS, SLOWED)
     with tempfile.TemporaryDirectory(prefix="penstock-again-") as name:
         folder = Path(name)
-        with vllm(folder / "server", [(), SLOWER]) as servers:
+        with vllm(folder / "server", [SLOWER]) as servers:
             found = _measured("vllm", servers, _kept(folder, quick=quick), folder, reruns, slowed)
     bars = [
         verdicts("again_vllm_same", found["again"], "same", SAME_AT_LEAST),
@@ -67,15 +68,15 @@ def _kept(folder: Path, *, quick: bool) -> Path:
 def _measured(
     engine: str, servers: Sequence[Served], kept: Path, folder: Path, reruns: int, slowed: int
 ) -> dict[str, list[Any]]:
-    """`servers`: the one that has the baseline, its twin, and a slowed one. Comparisons with the first one, as `compare
-    --json` tells them; a slowed server's come between the others. Under `then` the first one beside its baseline."""
+    """`servers`: the one that has the baseline, and a slowed one. Comparisons with the first one, as `compare --json`
+    tells them; a slowed server's come between the others. Under `then` the first one beside its baseline."""
     contract = CONTRACTS[engine]
     _bench("baseline", "-f", str(contract), "--folder", str(kept), *_of(servers[0]))
     found: dict[str, list[Any]] = {"again": [], "slowed": [], "then": []}
     order = interleaved(reruns, slowed)
     for number, kind in enumerate(order):
         made = folder / f"{engine}-{number}.json.gz"
-        other = servers[2 if kind == "slowed" else 1]
+        other = servers[kind == "slowed"]
         _bench(
             "run", "-f", str(contract), "--runs", str(RUNS[engine]), "--out", str(made), "--against", other.url,
             *_of(servers[0]), codes=(0, 1),
