@@ -25,11 +25,18 @@ class StagePlan(msgspec.Struct):
 
     stage: Stage
     requests: list[Planned]
-    places: int = 0
-    """Clients of a closed loop; 0: requests have a timetable."""
     seconds: float = 0.0
     """That the timetable covers."""
     notes: list[str] = []
+
+    @property
+    def places(self) -> int:
+        """Clients of a closed loop; 0: requests have a timetable."""
+        match self.stage:
+            case Closed(concurrency=clients):
+                return clients
+            case _:
+                return 0
 
 
 class Planner:
@@ -60,7 +67,7 @@ class Planner:
             rng = Random(f"{self._workload.seed} {number}")
             match stage:
                 case Closed():
-                    yield StagePlan(stage, list(self._some(stage.requests, rng)), places=stage.concurrency)
+                    yield StagePlan(stage, list(self._some(stage.requests, rng)))
                 case Open():
                     moments = list(arrivals(stage.arrivals, stage.seconds, stage.cv, rng))
                     planned = list(self._some(len(moments), rng))
@@ -99,7 +106,7 @@ class Planner:
             request.due = row.at / stage.speed
             request.tenant = kind.tenant or row.tenant
             planned.append(request)
-        return StagePlan(stage, planned, 0, planned[-1].due or 0.0, said(stage, trace, found))
+        return StagePlan(stage, planned, planned[-1].due or 0.0, said(stage, trace, found))
 
     def _text(self, kind: Kind, given: int, rng: Random) -> tuple[str, int]:
         """(prompt, its tokens): longer than `given` where what is shared would leave no room."""
