@@ -15,7 +15,7 @@ from penstock.bench.traffic.plan import Planner
 from penstock.bench.traffic.prompts import Prompts
 from penstock.bench.traffic.workload import Closed, Kind, Prefix, Workload
 
-PROMPTS, PROMPT_TOKENS, QUESTION_TOKENS, ANSWER_TOKENS = 4, 600, 40, 16
+PROMPTS, PROMPT_TOKENS, QUESTION_TOKENS, ANSWER_TOKENS = 4, 800, 40, 16
 BATCH, BATCHES = 64, 10_000
 """Questions are made as they are needed."""
 WHAT = (

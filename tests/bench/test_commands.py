@@ -5,15 +5,17 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import yaml
 
 from penstock.bench.contract.baseline import packed, unpacked
-from penstock.bench.contract.contract import Contract
+from penstock.bench.contract.contract import Contract, RunSet
 from penstock.bench.measure import health
 from penstock.bench.measure.bound import ADVICE
+from penstock.cli.bench.measure import measure
 from tests.bench import samples
 from tests.bench.client import server as s
 from tests.bench.conftest import Thread
@@ -138,6 +140,32 @@ def test_baselines_are_added_and_never_changed(run: Run, backend: Thread, contra
     victim.write_bytes(victim.read_bytes()[:-1] + b"x")
     assert "was changed" in run("bench", "report", "small@2", "--folder", str(folder)).refusal
     assert "was changed" in run(*arguments).refusal
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_runs_of_a_baseline_that_are_not_valid_are_sent_again_once(
+    run: Run, backend: Thread, contract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, always: bool
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def late(*given: Any, runs: int, quiet: bool, first: int = 0) -> list[RunSet]:
+        (found,) = measure(*given, runs=runs, quiet=quiet, first=first)
+        if always or not asked:
+            found.runs[0].client = msgspec.structs.replace(found.runs[0].client, invalid="late")
+        asked.append((runs, first))
+        return [found]
+
+    monkeypatch.setattr("penstock.cli.bench.baseline.measure", late)
+    done = run("bench", "baseline", "-f", str(contract), "--url", backend.url, "--folder", str(tmp_path / "kept"))
+    assert asked == [(2, 0), (1, 2)]
+    assert "1 of 2 runs are not valid and are sent again: late" in done.out
+    if always:
+        assert "nothing was kept" in done.refusal
+        return
+    (kept,) = (tmp_path / "kept" / "small").glob("0001-*")
+    found = unpacked(kept.read_bytes())
+    assert len({each.seed for each in found.runs}) == 2
+    assert not any(each.client.invalid for each in found.runs)
 
 
 def test_the_knee(run: Run, backend: Thread) -> None:

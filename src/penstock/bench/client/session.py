@@ -125,10 +125,13 @@ def model_and_prompts(contract: Contract, probe: Probe) -> tuple[str, Prompts]:
     return model, Prompts(probe.counter(model))
 
 
-async def in_turn(sessions: Sequence[Session], runs: int, told: Callable[[int, int, Run], None]) -> list[RunSet]:
-    """`runs` of each, one after the other and again (ABAB...), so that what changes slowly changes for all."""
+async def in_turn(
+    sessions: Sequence[Session], runs: int, told: Callable[[int, int, Run], None], first: int = 0
+) -> list[RunSet]:
+    """`runs` of each, one after the other and again (ABAB...), so that what changes slowly changes for all. `first`:
+    number of the first run, which its prompts depend on."""
     sets = [session.empty() for session in sessions]
-    for number in range(runs):
+    for number in range(first, first + runs):
         for which, session in enumerate(sessions):
             run = await session.run(number)
             sets[which].runs.append(run)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from penstock.bench.contract.baseline import appended, check, lines, packed, unpacked
-from penstock.bench.contract.contract import RunSet
+from penstock.bench.contract.contract import Contract, RunSet
 from penstock.cli.bench import options
 from penstock.cli.bench.measure import measure, write_new
 from penstock.cli.bench.show import all_valid, show
@@ -25,12 +25,12 @@ def command(path: Path, runs: int | None, folder: Path, **given: Any) -> None:
     """Run a contract and keep the result for ever.
 
     It is added to the folder of the contract's name and to an index that chains them by SHA-256: none is overwritten,
-    and one that was changed is found. A run that is not valid is not kept.
+    and one that was changed is found. A run that is not valid is not kept, and another is sent instead, once.
     """
     contract = options.contract_of(path)
     place = folder / contract.name
     known = _read(place)  # before the work: a broken index is no place for more
-    (found,) = measure(contract, [given["url"]], given, runs=runs or contract.runs, quiet=False)
+    found = _measured(contract, given, runs or contract.runs)
     show(found.runs[-1], contract)
     if not all_valid(found.runs):
         raise ConfigError("the client did not keep up in every run; nothing was kept")
@@ -41,6 +41,17 @@ def command(path: Path, runs: int | None, folder: Path, **given: Any) -> None:
     with (place / INDEX).open("ab") as index:
         index.write(line)
     click.echo(f"kept as {place / name}; commit it with {place / INDEX}")
+
+
+def _measured(contract: Contract, given: dict[str, Any], runs: int) -> RunSet:
+    """So many runs. Those that were not valid have been replaced once; what is left of them says so."""
+    (found,) = measure(contract, [given["url"]], given, runs=runs, quiet=False)
+    late = [run for run in found.runs if run.client.invalid]
+    if late and len(late) < runs and len(found.runs) == runs:
+        click.echo(f"{len(late)} of {runs} runs are not valid and are sent again: {late[-1].client.invalid}")
+        (more,) = measure(contract, [given["url"]], given, runs=len(late), quiet=False, first=runs)
+        found.runs = [run for run in found.runs if not run.client.invalid] + more.runs
+    return found
 
 
 def load(name: str, folder: Path) -> RunSet:

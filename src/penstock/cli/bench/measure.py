@@ -14,8 +14,11 @@ from penstock.cli.bench.live import Screen
 from penstock.core.errors import ConfigError
 
 
-def measure(contract: Contract, urls: Sequence[str], given: dict[str, Any], *, runs: int, quiet: bool) -> list[RunSet]:
-    """Runs a contract against servers in turn. Ctrl-C ends the run under way and keeps what it measured."""
+def measure(
+    contract: Contract, urls: Sequence[str], given: dict[str, Any], *, runs: int, quiet: bool, first: int = 0
+) -> list[RunSet]:
+    """Runs a contract against servers in turn. Ctrl-C ends the run under way and keeps what it measured. `first`: number
+    of the first run."""
     labels = options.pairs("--label", given["labels"])
     workload = contract.workload
     with Screen(quiet=quiet, stages=workload.stages, gap=workload.gap, runs=runs, servers=len(urls)) as screen:
@@ -37,7 +40,7 @@ def measure(contract: Contract, urls: Sequence[str], given: dict[str, Any], *, r
 
         async def work() -> list[RunSet]:
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
-            return await in_turn(sessions, runs, told)
+            return await in_turn(sessions, runs, told, first)
 
         try:
             return asyncio.run(work())
