@@ -17,8 +17,8 @@ from penstock.core.errors import ConfigError
 def measure(
     contract: Contract, urls: Sequence[str], given: dict[str, Any], *, runs: int, quiet: bool, first: int = 0
 ) -> list[RunSet]:
-    """Runs a contract against servers in turn. Ctrl-C ends the run under way and keeps what it measured. `first`: number
-    of the first run."""
+    """Runs a contract against servers in turn. Ctrl-C ends the run under way and keeps what it measured. `first`: the
+    first run's number."""
     labels = options.pairs("--label", given["labels"])
     workload = contract.workload
     with Screen(quiet=quiet, stages=workload.stages, gap=workload.gap, runs=runs, servers=len(urls)) as screen:
