@@ -18,6 +18,8 @@ from penstock.policy.route.facts import Lease
 
 MOST_TIMED = 8
 """Answers of a batch whose times are learnt: a busy second brings thousands, and the last few hundred count."""
+TIMED_S = 0.1
+"""Between two batches whose times are learnt. Learning from one answer costs as much as routing twenty."""
 
 
 class Lessons:
@@ -26,6 +28,7 @@ class Lessons:
     def __init__(self, fleet: FleetView, learned: Timeouts) -> None:
         self._fleet = fleet
         self._learned = learned
+        self._due = 0.0
 
     def take(self, ended: Iterable[Relay]) -> None:
         """Requests that have ended, in order. Of those that did not go well all is known already."""
@@ -38,7 +41,9 @@ class Lessons:
             times[relay.engine].append((relay.ended_at, ttft_s))
         for engine, of_engine in times.items():
             self._fleet.health.answered(engine, of_engine)
-        self._time(well[:: ceil(len(well) / MOST_TIMED)])
+        if well[-1].ended_at >= self._due:
+            self._due = well[-1].ended_at + TIMED_S
+            self._time(well[:: ceil(len(well) / MOST_TIMED)])
 
     def at_once(self, relay: Relay, lease: Lease, verdict: Verdict, failure: RequestError | None) -> None:
         """One attempt that has just ended."""
