@@ -71,11 +71,8 @@ def headline(own: Mapping[str, Any]) -> str:
     ratio = own["ratio"]
     if not ratio:
         return "No round found the bound for both."
-    high = f"{ratio['high']:.2f}" if "high" in ratio else "unknown"
-    return (
-        f"{ratio['value']:.2f} times as many requests per second (95 % interval {ratio['low']:.2f} to {high}) "
-        f"with p95 at {own['bound_s']:.2f} s."
-    )
+    sure = f"95 % interval {ratio['low']:.2f} to {ratio['high']:.2f}" if "high" in ratio else "one round, no interval"
+    return f"{ratio['value']:.2f} times as many requests per second ({sure}) with p95 at {own['bound_s']:.2f} s."
 
 
 def wrapped(own: Mapping[str, Any], machine: Mapping[str, Any], when: str) -> list[str]:

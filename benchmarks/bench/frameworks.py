@@ -59,10 +59,16 @@ def judged(found: dict[str, Any]) -> Proof:
             name: {key: row[key] for key in ("standing", "score", "low", "high", "why")} for name, row in rows.items()
         }
         told += _apart(rows["llamacpp"], rows["llamacpp-twin"])
+    served = {place["name"] for matrix in found.values() for place in matrix["places"] if place["standing"] != "out"}
     values = {place["name"]: place["values"] for place in found["what the contract judges"]["places"]}
     bars = [
         Bar(
-            "frameworks_measured", len(values) - 1, 2, "engines", "higher", why="llama.cpp and vLLM; others need a GPU"
+            "frameworks_measured",
+            len(served - {"llamacpp-twin"}),
+            2,
+            "engines",
+            "higher",
+            why="llama.cpp and vLLM; others need a GPU",
         ),
         Bar("frameworks_twin_told_apart", told, 0, f"of {len(found)} matrices", why="the same server under two names"),
     ]

@@ -29,6 +29,13 @@ def test_a_twin_that_cannot_be_told_apart_holds_and_one_that_is_behind_does_not(
     assert (measured.holds, apart.holds, apart.value) == (True, False, 3)
 
 
+def test_an_engine_that_is_out_under_every_wish_was_not_measured() -> None:
+    found = told()
+    for matrix in found.values():
+        matrix["places"][2]["standing"] = "out"
+    assert judged(found).bars[0].value == 1
+
+
 def test_its_contract_is_one() -> None:
     contract = contract_of(CONTRACT)
     assert contract.name == CONTRACT.stem

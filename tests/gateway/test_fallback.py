@@ -181,6 +181,9 @@ async def test_who_waited_in_vain_joins_the_line_of_the_model_that_stands_in() -
         found = [await client.answer() for client in clients]
         assert [answer.status for answer in found] == [200] * 3
         assert [answer.json["engine"] for answer in found] == ["engine1", "engine2", "engine2"]
+        await world.quiet()
+        (last,) = [record for record in world.records if len(record.attempts) and record.queue_s]
+        assert last.queue_s > 0.1, "it waited for both models"
 
 
 @pytest.mark.parametrize("status", ["503 Service Unavailable", "429 Too Many Requests"])

@@ -12,7 +12,3 @@ type_of_clock = Callable[[], float]
 monotonic: type_of_clock = time.perf_counter
 wall: type_of_clock = time.time
 spent: type_of_clock = time.process_time
-
-STANDSTILL_S = 1.0
-"""A timer that is so late tells that its process did not run: stopped, starved, or moved to another machine. What came
-meanwhile lies unread, so no peer is to be blamed for its silence."""

@@ -187,6 +187,7 @@ class Waiting:
         )
         if isinstance(answer, Rejected):
             raise _overloaded(answer.reason, CODES[answer.outcome], answer.retry_after_s)
+        waited = 0.0
         if isinstance(answer, Queued):
             wait: Wait[RequestError | None] = Wait()
             line.waits[key] = relay.queued = wait
@@ -194,17 +195,18 @@ class Waiting:
                 line.waits.pop(loser).set(_displaced())
             refused = await wait
             relay.queued = None
-            relay.queue_s = monotonic() - now
+            waited = monotonic() - now
+            relay.queue_s += waited  # it may have waited for another pool or model before
             if refused is not None:
                 if line.waits.pop(key, None) is not None:
                     line.queue.cancel(key, monotonic())
                 raise refused
-        self._started.append((now + relay.queue_s, party.tenant, party.weight, relay.queue_s))
+        self._started.append((now + waited, party.tenant, party.weight, waited))
         counters, account = line.order.account(ask.priority, claim)
         served = self._of(line, party.tenant)
         served.started += 1
-        if relay.queue_s:
-            self._waits.setdefault(party.tenant, []).append(relay.queue_s)
+        if waited:
+            self._waits.setdefault(party.tenant, []).append(waited)
         return Turn(counters, account, self._fair.prices, served, ask.prompt_tokens, claim.at_start, ask.output_tokens)
 
     def ended(self, tokens: int, engine: str = "") -> None:

@@ -111,3 +111,9 @@ def test_of_a_pair_with_an_invalid_run_both_are_left_out() -> None:
         "before: 1 of 5 runs are left out, as their client did not keep up or that of their pair",
         "after: 1 of 5 runs are left out, as their client did not keep up or that of their pair",
     ]
+
+
+def test_sets_of_different_lengths_are_no_pairs_even_when_as_many_are_valid() -> None:
+    before, after = runs(1, 5), runs(2, 4)
+    before.runs[0].client = msgspec.structs.replace(before.runs[0].client, invalid="late")
+    assert not compare(before, after, pairs=True).pairs

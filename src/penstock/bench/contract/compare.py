@@ -76,7 +76,8 @@ def compare(before: RunSet, after: RunSet, *, pairs: bool = False, despite: Iter
     if problems:
         return Comparison(Verdict.NOT_COMPARABLE, [], problems)
     valid = [[run for run in each.runs if not run.client.invalid] for each in (before, after)]
-    if pairs and len(before.runs) == len(after.runs):
+    pairs = pairs and len(before.runs) == len(after.runs)
+    if pairs:
         both = [
             (a, b) for a, b in zip(before.runs, after.runs, strict=True) if not (a.client.invalid or b.client.invalid)
         ]
@@ -89,7 +90,6 @@ def compare(before: RunSet, after: RunSet, *, pairs: bool = False, despite: Iter
     ]
     if min(map(len, valid)) < 2:
         return Comparison(Verdict.NOT_COMPARABLE, [], [*notes, "each set needs at least two valid runs"])
-    pairs = pairs and len(valid[0]) == len(valid[1])
     told = [[figures_of(run, contract) for run in kept] for kept in valid]
     rows = []
     for number, stage in enumerate(contract.workload.stages):

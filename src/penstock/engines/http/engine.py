@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from urllib.parse import urlsplit
 
-from penstock.core.clock import STANDSTILL_S, monotonic
+from penstock.core.clock import monotonic
 from penstock.core.engine import Exchange, Sink
 from penstock.core.errors import UpstreamFailed, UpstreamTimeout
 from penstock.core.request import Request
@@ -15,6 +15,9 @@ from penstock.engines.http.exchange import HttpExchange
 from penstock.engines.http.upstream import Pool, Upstream
 from penstock.wire.heads import framed, upstream_head
 
+STANDSTILL_S = 1.0
+"""A timer that is so late tells that this process did not run: stopped, starved, or moved to another machine. What came
+meanwhile lies unread, so no engine is to be blamed for its silence."""
 MOST_SENT = 64
 """Engines for which a connection keeps what its repeated head becomes."""
 
