@@ -30,7 +30,8 @@ def messages(word: str) -> Any:
 
 @asynccontextmanager
 async def paired(folder: Path, number: int, free_port: Callable[[], int]) -> AsyncIterator[str]:
-    """One of two vLLMs, on a core of its own where there are two; its base URL."""
+    """One of two vLLMs, on a core of its own where there are two; its base URL. It gives way to the gateway: two of
+    them that compile leave no core to whoever else has to start."""
     port, log = free_port(), folder / f"vllm-{number}"
     core = number % (os.cpu_count() or 1)
     environment = os.environ | {
@@ -40,7 +41,7 @@ async def paired(folder: Path, number: int, free_port: Callable[[], int]) -> Asy
     options = ("--max-num-seqs", "8", "--enforce-eager")
     with log.open("wb") as file:
         serving = await asyncio.create_subprocess_exec(
-            SCRIPT, "pair", str(port), *options, stdout=file, stderr=file, start_new_session=True, env=environment
+            "nice", SCRIPT, "pair", str(port), *options, stdout=file, stderr=file, start_new_session=True, env=environment
         )
     url = f"http://127.0.0.1:{port}"
     try:

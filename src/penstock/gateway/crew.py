@@ -15,7 +15,8 @@ from penstock.policy.limit.messages import Wants
 from penstock.telemetry.catalogue import SHEETS
 from penstock.telemetry.series import SeriesReader, create_file
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0
+"""Far more than a start takes, about a second of CPU: on a node whose engines are loading, it may wait long for that."""
 ANSWER_TIMEOUT_S = 2.0
 
 
@@ -45,8 +46,11 @@ class Hand:
 
     async def started(self) -> None:
         """Waits until the worker takes requests. Raises PenstockError when it cannot."""
-        async with asyncio.timeout(START_TIMEOUT_S):
-            await self._up
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await self._up
+        except TimeoutError:
+            raise PenstockError(f"it was not ready within {START_TIMEOUT_S:g} s") from None
 
     async def listen(self) -> None:
         """Takes the worker's messages until it is gone."""

@@ -269,9 +269,9 @@ class Supervisor:
                 self.platform.hands.append(hand)
                 self._tasks.spawn(hand.listen())
             await asyncio.gather(*(hand.started() for hand in hands))
-        except (PenstockError, TimeoutError) as error:
+        except PenstockError as error:
             await self._dismiss(hands)
-            raise PenstockError(f"a worker could not start: {error or 'it took too long'}") from None
+            raise PenstockError(f"a worker could not start: {error}") from None
         for hand in hands:
             hand.send(Fleet(endpoints()))
             for news in self.caches.snapshot():
