@@ -110,7 +110,7 @@ def codes() -> set[tuple[str, int]]:
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                kind = errors.Overloaded if node.func.id == "_overloaded" else classes.get(node.func.id)
+                kind = errors.Overloaded if node.func.id == "overloaded" else classes.get(node.func.id)
                 given = [*(keyword.value for keyword in node.keywords if keyword.arg == "code"), *node.args[1:]]
                 named = [part.value for value in given for part in ast.walk(value) if isinstance(part, ast.Constant)]
                 found |= {(code, kind.status) for code in named if kind is not None and isinstance(code, str)}

@@ -38,10 +38,10 @@ async def paired(folder: Path, number: int, free_port: Callable[[], int]) -> Asy
         "VLLM_NIXL_SIDE_CHANNEL_PORT": str(free_port()), "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": str(core),
     }  # fmt: skip
-    options = ("--max-num-seqs", "8", "--enforce-eager")
+    command = ("nice", SCRIPT, "pair", str(port), "--max-num-seqs", "8", "--enforce-eager")
     with log.open("wb") as file:
         serving = await asyncio.create_subprocess_exec(
-            "nice", SCRIPT, "pair", str(port), *options, stdout=file, stderr=file, start_new_session=True, env=environment
+            *command, stdout=file, stderr=file, start_new_session=True, env=environment
         )
     url = f"http://127.0.0.1:{port}"
     try:

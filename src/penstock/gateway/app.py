@@ -20,6 +20,7 @@ from penstock.engines.http import HttpEngine
 from penstock.gateway.ask import AskReader
 from penstock.gateway.billing import Billing
 from penstock.gateway.books import Books, Choices, choices_of
+from penstock.gateway.lanes import Lanes
 from penstock.gateway.lessons import Lessons
 from penstock.gateway.limiter import Limiter
 from penstock.gateway.lookup import Tokens
@@ -103,6 +104,7 @@ class App:
         self.limiter = Limiter(config.rate_limits, load_book(config.ledger.prices), tell, self.fleet.known_model)
         self.draining = False
         self.waiting = Waiting(config.queue, self.fleet, fair_settings(config.queue))
+        self.lanes = Lanes(self.fleet, config.queue.max_wait)
         self.bulkheads = Bulkheads(
             BulkheadSettings(models={name: model.max_in_flight for name, model in config.models.items()})
         )
@@ -247,6 +249,7 @@ class App:
         self._show_load()
         self.fleet.weigh(now)
         self.budget(now)
+        self.lanes.sweep(now)
         self.waiting.sweep(now)
 
     def _show_load(self) -> None:
@@ -254,8 +257,9 @@ class App:
         meter.show_load(len(self.running), len(self.connections), self._accepted, self.log.lost)
         for engine, count in self.fleet.in_flight.items():
             meter.show_engine_load(engine, count)
-        for (model, pool), depth in self.waiting.depths().items():
-            meter.show_queue(model, pool, depth)
+        waits_there = self.lanes.depths()
+        for place, depth in self.waiting.depths().items():
+            meter.show_queue(*place, depth + waits_there.get(place, 0))
         for news in self.waiting.news():
             meter.add_tenant(news.tenant, news.at_once, news.waits, news.cost, news.backlog_s)
         if self.billing is not None:
@@ -302,6 +306,7 @@ class App:
     def drain(self) -> None:
         """Lets running requests finish and connections close after their next answer; the sweep closes idle ones."""
         self.draining = True
+        self.lanes.drain()
         self.waiting.drain(monotonic())
 
     def drained(self) -> bool:

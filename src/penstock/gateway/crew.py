@@ -16,7 +16,7 @@ from penstock.telemetry.catalogue import SHEETS
 from penstock.telemetry.series import SeriesReader, create_file
 
 START_TIMEOUT_S = 120.0
-"""Far more than a start takes, about a second of CPU: on a node whose engines are loading, it may wait long for that."""
+"""Far more than a start takes, about a second of CPU: where engines are loading, it may wait long for that."""
 ANSWER_TIMEOUT_S = 2.0
 
 

@@ -34,7 +34,7 @@ from penstock.policy.identity.access import permit
 from penstock.policy.resilience.advice import AdviceSettings, advise
 from penstock.policy.resilience.fallback import Step
 from penstock.policy.route.disaggregate import PATHS
-from penstock.policy.route.facts import Ask
+from penstock.policy.route.facts import Ask, Lease
 from penstock.wire.openai import Call, read_call, with_model
 from penstock.wire.paths import check_path
 
@@ -272,7 +272,19 @@ def _left(app: App, relay: Relay, verdict: Verdict | None, failure: RequestError
     if relay.turn is not None:
         relay.turn.charge(*relay.spent())
     if app.waiting.used and not again:
+        app.lanes.ended(lease.engine, monotonic())
         app.waiting.ended(lease.tokens if relay.turn is None else relay.turn.tokens, lease.engine)
+
+
+async def _has_waited(app: App, relay: Relay, lease: Lease) -> bool:
+    """Waits for room in the engine that has the prompt's prefix. False, and the lease is returned: go elsewhere."""
+    there = False
+    try:
+        there = await app.lanes.enter(relay, patience(relay.request.special.get(PATIENCE, b"")))
+    finally:
+        if not there:
+            app.fleet.release(lease, monotonic())
+    return there
 
 
 async def _answer_from_engine(
@@ -286,9 +298,11 @@ async def _answer_from_engine(
         if not fresh:
             relay.engine = tries.next_engine()
         engine = relay.engine
+        relay.lease = fleet.lease(engine, tries.ask, monotonic(), None if fresh else tries.decision)
+        if tries.waits and not await _has_waited(app, relay, relay.lease):
+            continue
         if app.routing.explain_headers:
             relay.extra = [*relay.limit_lines, *headers_of(relay)]
-        relay.lease = fleet.lease(engine, tries.ask, monotonic(), None if fresh else tries.decision)
         verdict: Verdict | None = UNKNOWN
         failure = None
         try:

@@ -11,6 +11,7 @@ from penstock.core.errors import RequestError, Unavailable
 from penstock.core.request import Request
 from penstock.gateway.ask import SOLE
 from penstock.gateway.view import RETRY_AFTER_S
+from penstock.gateway.waiting import overloaded
 from penstock.policy.resilience.timeouts import Kind, Limits, kind_of
 from penstock.policy.route.facts import Ask, Decision
 from penstock.wire.openai import Call
@@ -58,6 +59,7 @@ class Tries:
         "_relay",
         "_serving",
         "_stream",
+        "_waited",
         "ask",
         "decision",
         "legs",
@@ -81,6 +83,7 @@ class Tries:
         self._serving = serving
         self._excluded: list[str] = []
         self._moved = False
+        self._waited = False
         if ask is not SOLE:
             self._stream = call.stream is True
             self._most_output = call.most_output
@@ -118,21 +121,35 @@ class Tries:
             return self._serving[0].name
         app = self._app
         began = monotonic()
-        fleet = app.fleet
-        choose = fleet.choose if fleet.health.troubled else fleet.router.choose
-        decision = self.decision = choose(self.ask, began, app.chance(), self._excluded)
+        fleet, relay = app.fleet, self._relay
+        if fleet.health.troubled:
+            decision = fleet.choose(self.ask, began, app.chance(), self._excluded)
+        else:
+            may_wait = relay.turn is not None and not (self._waited or relay.attempts or self.legs)
+            decision = fleet.router.choose(self.ask, began, app.chance(), self._excluded, may_wait=may_wait)
+        self.decision = decision
         if decision is None:
+            if self._waited:
+                reason = "No engine had room within queue.max_wait or the client's own read timeout."
+                raise overloaded(reason, "queue_timeout", RETRY_AFTER_S)
             reason = "Every engine that serves this model has failed this request or takes no more now."
             raise Unavailable(reason, code="overloaded", retry_after_s=RETRY_AFTER_S)
         decision.seconds = monotonic() - began
         if app.hedger.enabled:
             delay_s = app.hedger.delay_s(self.kind, repeatable=self.repeatable)
-            self._relay.hedge_at = began + delay_s if delay_s is not None else 0.0
-        earlier = self._relay.decisions
-        self._relay.decisions = [*earlier, decision] if earlier else [decision]
+            relay.hedge_at = began + delay_s if delay_s is not None else 0.0
+        earlier = relay.decisions
+        relay.decisions = [*earlier, decision] if earlier else [decision]
         if self.legs is not None:
             self.legs.decide(decision, began)
         return decision.engine
+
+    @property
+    def waits(self) -> bool:
+        """Whether the engine chosen last is full, and the request is to wait there; it does so once."""
+        waits = self.decision is not None and self.decision.full and not self._waited
+        self._waited = self._waited or waits
+        return waits
 
     def may_go_on(self, failure: RequestError) -> bool:
         """Whether another engine may be tried after a failure before the commit point."""

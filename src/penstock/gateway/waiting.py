@@ -186,7 +186,7 @@ class Waiting:
             claim=claim,
         )
         if isinstance(answer, Rejected):
-            raise _overloaded(answer.reason, CODES[answer.outcome], answer.retry_after_s)
+            raise overloaded(answer.reason, CODES[answer.outcome], answer.retry_after_s)
         waited = 0.0
         if isinstance(answer, Queued):
             wait: Wait[RequestError | None] = Wait()
@@ -230,7 +230,7 @@ class Waiting:
             if line.waits:
                 for key in line.queue.expired(now):
                     reason = f"No engine had room within queue.max_wait ({self._max_wait_s:g} s) or the client's own."
-                    line.waits.pop(key).set(_overloaded(reason, "queue_timeout", self._max_wait_s))
+                    line.waits.pop(key).set(overloaded(reason, "queue_timeout", self._max_wait_s))
                 self._see(line, self._serving(line.place[0], line.pool))
         for group in self._groups():
             self._start(group, now)
@@ -241,7 +241,7 @@ class Waiting:
         for line in list(self._lines.values()):
             for key in line.queue.drain(now):
                 reason = "The gateway is stopping; another will take the request."
-                line.waits.pop(key).set(_overloaded(reason, "queue_full", 1.0))
+                line.waits.pop(key).set(overloaded(reason, "queue_full", 1.0))
 
     @property
     def used(self) -> bool:
@@ -455,10 +455,10 @@ def patience(stated: bytes) -> float:
 
 def _displaced() -> Overloaded:
     reason = "The queue was full and a request of higher priority, or of a tenant with fewer waiting, came."
-    return _overloaded(reason, "displaced", 2.0)
+    return overloaded(reason, "displaced", 2.0)
 
 
-def _overloaded(reason: str, code: str, retry_after_s: float) -> Overloaded:
+def overloaded(reason: str, code: str, retry_after_s: float) -> Overloaded:
     """With the word on whether to come again that SDKs obey: not where the same patience would end the same way."""
     error = Overloaded(reason, code=code, retry_after_s=retry_after_s)
     error.retry = code in AGAIN

@@ -74,7 +74,7 @@ def test_the_index_is_bounded_and_has_no_gaps(uses: list[tuple[int, int, int]], 
     chains = {(r, d): prompt_chain(bytes([r]) * covered(d, BLOCK), BLOCK, "m") for _, r, d in uses}
     for bit, root, depth in uses:
         chain = chains[root, depth]
-        index.note(bit, chain, tokens)
+        index.note(bit, chain, tokens, 0.0)
         assert index.held_bytes(bit) <= tokens * 4
         fits = max(d for d in range(depth + 1) if covered(d, BLOCK) <= tokens * 4)
         assert deepest(index, chain, bit) >= fits, "what was used last is there"
@@ -92,7 +92,7 @@ def test_what_was_used_longest_ago_goes_first() -> None:
     index = ApproximateIndex(BLOCK, 4.0)
     old, new, third = (prompt_chain(bytes([i]) * 4 * BLOCK, BLOCK, "m") for i in range(3))
     for chain in (old, new, old, third):
-        index.note(1, chain, 2 * BLOCK)
+        index.note(1, chain, 2 * BLOCK, 0.0)
     assert [deepest(index, chain, 1) for chain in (old, new, third)] == [4, 0, 4]
 
 

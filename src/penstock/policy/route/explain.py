@@ -3,7 +3,7 @@
 from penstock.policy.route.facts import Decision, Scored
 from penstock.policy.route.roster import unfit
 from penstock.policy.route.scores import SCORERS
-from penstock.policy.route.view import View
+from penstock.policy.route.view import View, members
 
 
 def account(decision: Decision) -> dict[str, object]:
@@ -30,6 +30,7 @@ def account(decision: Decision) -> dict[str, object]:
         "priority": ask.priority,
     }
     least = view.least()
+    head["waits"] = decision.full
     head["window"] = {"least": least, "bound": view.bound(least)}
     head["candidates"] = [
         {
@@ -41,19 +42,20 @@ def account(decision: Decision) -> dict[str, object]:
             "in_flight": scored.in_flight,
             "in_flight_tokens": scored.in_flight_tokens,
         }
-        for slot, scored in _candidates(view)
+        for slot, scored in _candidates(view, decision.engine)
     ]
-    head["filtered"] = _filtered(view)
+    head["filtered"] = _filtered(view, decision.engine)
     return head
 
 
-def _candidates(view: View) -> list[tuple[int, Scored]]:
-    """Best first."""
+def _candidates(view: View, engine: str) -> list[tuple[int, Scored]]:
+    """Best first; `engine`, which was chosen, among them though it be full."""
     scorers = {name: SCORERS[name](view) for name in SCORERS}
     weights = view.settings.weights or dict.fromkeys(scorers, 1.0)
     whole = sum(weights.values()) or 1.0
     rows = []
-    for slot in view.slots:
+    waits = [slot for slot in members(view.full) if view.standing(slot).facts.name == engine]
+    for slot in (*view.slots, *waits):
         parts = {name: score(slot) for name, score in scorers.items()}
         rows.append(
             (
@@ -71,11 +73,11 @@ def _candidates(view: View) -> list[tuple[int, Scored]]:
     return sorted(rows, key=lambda row: row[1].score, reverse=True)
 
 
-def _filtered(view: View) -> list[dict[str, str]]:
+def _filtered(view: View, engine: str) -> list[dict[str, str]]:
     chosen = set(view.slots)
     rows = []
     for slot, standing in enumerate(view.standings):
-        if standing is None or slot in chosen:
+        if standing is None or slot in chosen or standing.facts.name == engine:
             continue
         why = unfit(standing.facts, view.ask)
         if why is None:

@@ -79,6 +79,8 @@ class Decision(msgspec.Struct, gc=False):
     """What deciding took; filled in by the caller, who has a clock."""
     snapshot: object = None
     """What `Router.explain` needs; private to the router."""
+    full: bool = False
+    """The engine has no room: the request waits there for its prefix."""
 
     @property
     def reason(self) -> str:

@@ -61,16 +61,21 @@ class Router:
                 self._precise.forget(1 << slot)
         self._predictor.keep({e.name for e in engines})
 
-    def choose(self, ask: Ask, now: float, chance: float, excluded: Collection[str] = ()) -> Decision | None:
-        """The engine for `ask`; None when none is left. `chance` in [0, 1) breaks ties."""
+    def choose(
+        self, ask: Ask, now: float, chance: float, excluded: Collection[str] = (), *, may_wait: bool = False
+    ) -> Decision | None:
+        """The engine for `ask`; None when none has room. `chance` in [0, 1) breaks ties.
+
+        `may_wait`: it may be one that is full and has the prompt's prefix; then `Decision.full` is set.
+        """
         roster = self._roster
         self._now = now
         if now >= roster.recheck:
             roster.refresh(now)
         group = roster.group(ask)
-        mask = group.mask & ~roster.full
-        if excluded:
-            mask &= ~roster.bits(excluded)
+        mask = group.mask & ~roster.bits(excluded) if excluded else group.mask
+        full = mask & roster.full
+        mask ^= full
         if not mask:
             return None
         loads = roster.loads.copy()
@@ -80,6 +85,7 @@ class Router:
         else:
             view.slots = members(mask)
             view.values = [loads[slot] for slot in view.slots]
+        view.full = full if may_wait else 0
         view.adapter = group.adapter
         view.group = group
         view.typical = self._typical
@@ -96,7 +102,10 @@ class Router:
         view.excluded = excluded
         view.own, view.own_tokens = roster.own.copy(), roster.own_tokens.copy()
         view.settings, view.index, view.predictor = self._settings, self._index, self._predictor
-        slot, rule, numbers = self._policy(view) if len(view.slots) > 1 else (view.slots[0], "only engine", ())
+        if len(view.slots) > 1 or view.full:
+            slot, rule, numbers = self._policy(view)
+        else:
+            slot, rule, numbers = view.slots[0], "only engine", ()
         standing = standings[slot]
         assert standing is not None  # candidates are present
         group.picked(slot)
@@ -109,6 +118,7 @@ class Router:
             len(view.slots),
             0.0,
             view,
+            bool(view.full >> slot & 1),
         )
 
     def begin(self, engine: str, ask: Ask, now: float, decision: Decision | None = None) -> Lease:
@@ -138,7 +148,7 @@ class Router:
             self._seen += 1
         self._typical += (tokens - self._typical) / self._seen
         if ask.chain:
-            self._index.note(1 << slot, ask.chain, standing.capacity())
+            self._index.note(1 << slot, ask.chain, standing.capacity(), now)
             if self._sent is not None:
                 self._sent.append((engine, ask.chain))
             if ask.tokens and self._precise is not None:
@@ -192,23 +202,34 @@ class Router:
         cached_tokens: int = 0,
     ) -> None:
         """Learns from a request that was answered well, any time after it ended. Counts of 0 were not reported."""
-        if lease.engine in self._roster.slot_of:
-            self._index.learn(len(lease.ask.chain), prompt_tokens)
-            self._predictor.learn(lease, now, ttft_s, tpot_s, prompt_tokens, cached_tokens)
+        slot = self._roster.slot_of.get(lease.engine)
+        standing = self._roster.standings[slot] if slot is not None else None
+        if slot is None or standing is None:
+            return
+        chain, bit = lease.ask.chain, 1 << slot
+        self._index.learn(len(chain), prompt_tokens)
+        if prompt_tokens and not self._whole & bit:
+            self._index.answered(bit, chain, lease.since, cached_tokens, standing.capacity(), now)
+        self._predictor.learn(lease, now, ttft_s, tpot_s, prompt_tokens, cached_tokens)
 
     def in_flight(self, engine: str) -> int:
         """Requests begun and not ended on `engine`, whether it is still in the view or not."""
         return self._roster.in_flight(engine)
 
-    def room(self, engine: str, now: float) -> int:
+    def room(self, engine: str, now: float, unsent: int = 0) -> int:
         """Requests that may begin on `engine` until it is left out for having `max_in_flight`, those of others counted
-        as far as its reading is fresh. 0 for one that is not in the view, or has no such bound."""
+        as far as its reading is fresh. 0 for one that is not in the view, or has no such bound.
+
+        `unsent`: so many that have begun, as far as this router knows, wait for the engine and do not count.
+        """
         roster = self._roster
         if now >= roster.recheck:
             roster.refresh(now)
         slot = roster.slot_of.get(engine)
         standing = roster.standings[slot] if slot is not None else None
-        return max(0, ceil(standing.facts.max_in_flight - standing.requests())) if standing is not None else 0
+        if standing is None or not standing.facts.max_in_flight:
+            return 0
+        return max(0, ceil(standing.facts.max_in_flight - standing.requests() + unsent))
 
     def load(self, engine: str) -> float:
         """Effective load of `engine` in requests, as decisions see it; 0 for one that is not in the view."""
@@ -235,7 +256,7 @@ class Router:
         slot = self._roster.slot_of.get(engine)
         standing = self._roster.standings[slot] if slot is not None else None
         if slot is not None and standing is not None:
-            self._index.note(1 << slot, chain, standing.capacity())
+            self._index.note(1 << slot, chain, standing.capacity(), self._now)
 
     def told(self, engine: str, stored: Iterable[int], removed: Iterable[int], *, whole: bool) -> None:
         """An engine tells what came into its cache and what left it, as entries of token chains.

@@ -31,6 +31,7 @@ class View:
         "ask",
         "chance",
         "excluded",
+        "full",
         "group",
         "index",
         "light",
@@ -63,6 +64,8 @@ class View:
     """Their loads, in that order."""
     mask: int
     """The candidates as bits."""
+    full: int
+    """Engines, as bits, that are no candidates but for a request that waits there for its prefix."""
     adapter: bool
     """The request names a LoRA adapter."""
     group: Group

@@ -23,6 +23,9 @@ def balanced(view: View) -> Pick:
 
     A prefix that everybody wants fills its engine's window; the next request for it then goes to the least loaded,
     which has learnt it from then on. So a hot prefix spreads as far as its traffic needs and no further.
+
+    An engine that is full is as good a holder as another, and the request waits there: to leave it for whoever has room
+    would bring every prompt to every engine as soon as there is a queue.
     """
     values = view.values
     least = min(values)
@@ -32,15 +35,17 @@ def balanced(view: View) -> Pick:
         near = residents(view, near) or near
     if view.masks:
         window = view.mask if len(near) == len(view.slots) else bits(near)
-        calm = ~view.pressed
+        calm, full = ~view.pressed, view.full
+        if full:
+            window |= bits([slot for slot in members(full) if view.loads[slot] <= bound])
         depth, holders = longest(view.masks, window & calm)
-        if near is not view.slots and view.ask.priority >= 0:
-            deeper, beyond = longest(view.masks, view.mask & calm)
+        if (full or near is not view.slots) and view.ask.priority >= 0:
+            deeper, beyond = longest(view.masks, (view.mask | full) & calm)
             alone = not beyond & beyond - 1
             if deeper > depth and alone and (found := _worth(view, deeper, beyond, depth, bound, least)) is not None:
                 return found
         if holders:
-            slots = members(holders)
+            slots = members(holders & ~full or holders)
             numbers = view.tokens(depth), len(slots), len(near), bound, least
             return (view.lightest_and_coolest(slots), PREFIX, numbers)
     return _no_prefix(view, near, bound, least)
