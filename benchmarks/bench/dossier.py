@@ -121,7 +121,7 @@ def steps(own: Mapping[str, Any]) -> list[str]:
     """What each step adds, where that was measured."""
     if not own["steps"]:
         return []
-    added = {setup["name"]: setup["added"] for setup in own["setups"]}
+    added = {setup["name"]: setup["added"] for setup in (*own["setups"], own["beside"])}
     rows = [
         f"| {each['setup']} | {added[each['setup']]} | {each['p50']:.2f} | {each['p95']:.2f} | {each['ttft_p50']:.2f} "
         f"| {each['cached_share']:.0%} | {each['failed']} |"
@@ -130,8 +130,8 @@ def steps(own: Mapping[str, Any]) -> list[str]:
     return [
         "## What each step adds", "",
         f"All at {own['steps'][0]['rate']:.2f} requests/s, once each, with the times and prompts of the first round;",
-        "every step keeps those before it. A setup that this rate overloads has a p95 that grows with the length of",
-        "the trial. One trial each: an order, not a measure.", "",
+        "every step keeps those before it; the last row is what might be thought to help besides. A setup that this",
+        "rate overloads has a p95 that grows with the length of the trial. One trial each: an order, not a measure.", "",
         "| step | adds | p50, s | p95, s | TTFT p50, s | prompt tokens from cache | failed |",
         "|---|---|--:|--:|--:|--:|--:|", *rows, "",
     ]  # fmt: skip
@@ -140,12 +140,14 @@ def steps(own: Mapping[str, Any]) -> list[str]:
 LIMITS = (
     "## Run it again", "",
     "```sh",
-    "python -m benchmarks.bench run --only three_x   # about 17 minutes on two idle cores",
+    "python -m benchmarks.bench run --only three_x   # about 25 minutes on two idle cores",
     "make docs                                       # this page",
     "```", "",
     "## What this does not show", "",
     "- Large models on GPUs. Here a small model runs on two cores and reading a prompt is most of a request; where",
     "  reading is cheaper, prefix caching gains less and batching more.",
+    "- Many slots per engine. In llama.cpp a slot's cache serves one request at a time: a second one with the same",
+    "  prompt reads it anew and holds up what is decoded beside it. vLLM and SGLang share cached blocks.",
     "- Prompts that share nothing: there the prefix cache and the routing to it gain nothing.",
     "- llama.cpp's own defaults: it has a prefix cache. Whoever leaves that on begins at the second step of the table.",
     "- Another router. Those are compared in the [benchmark of routing](../benchmark-routing.md).",

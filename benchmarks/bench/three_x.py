@@ -29,14 +29,17 @@ from penstock.bench.client.probe import Probe
 from penstock.bench.client.settings import Server
 from penstock.bench.traffic.prompts import Prompts
 
-ENGINES, SLOTS = 4, 2
+ENGINES = 4
 STEPS = (
     Setup("naive", "one request at a time per engine, no prefix cache, requests in turn", 1, False, "round_robin"),
     Setup("prefix cache", f"the prefix cache of each engine: its slot and {CACHE_MIB} MiB", 1, True, "round_robin"),
-    Setup("slots", f"{SLOTS} slots per engine, decoded together", SLOTS, True, "round_robin"),
-    Setup("optimised", "Penstock's default policy, and its queue before full engines", SLOTS, True, "balanced", SLOTS),
+    Setup("routing", "Penstock's default policy", 1, True, "balanced"),
+    Setup("optimised", "Penstock's queue and lanes before full engines", 1, True, "balanced", 1),
 )
 NAIVE, OPTIMISED = STEPS[0], STEPS[-1]
+BESIDE = Setup("two slots", "2 slots per engine, decoded together", 2, True, "balanced", 2)
+"""What might be thought to help besides. A slot's cache serves one request at a time: another with the same prompt, in
+the other slot, reads it anew, and holds up what is decoded beside it."""
 BAR = 3.0
 TIMES_LONE = 2.0
 SECONDS, STEP_SECONDS, QUICK_SECONDS = 40.0, 30.0, 15.0
@@ -67,7 +70,7 @@ def prove(*, quick: bool = False) -> Proof:
             found = uvloop.run(_rounds({NAIVE: slow, OPTIMISED: fast}, prompts, until, seconds))
         rate = between(found["knees"])
         steps: list[Trial] = []
-        for setup in STEPS if rate else ():
+        for setup in (*STEPS, BESIDE) if rate else ():
             with standing(setup, ENGINES, folder, model) as (port, engines), _counter(engines) as prompts:
                 steps.append(uvloop.run(_step(setup, port, prompts, rate, min(seconds, STEP_SECONDS))))
     return judged({**found, "seconds": seconds, "steps": [asdict(each) for each in steps]}, model.stem)
@@ -164,6 +167,7 @@ def judged(found: Mapping[str, Any], model: str) -> Proof:
         "lone_s": round(found["lone_s"], 4),
         "bound_s": round(found["bound_s"], 4),
         "setups": [asdict(setup) for setup in STEPS],
+        "beside": asdict(BESIDE),
         "knees": [{name: rate and round(rate, 4) for name, rate in each.items()} for each in found["knees"]],
         "rates": {setup.name: shown(ratio(knees, setup.name, "one")) for setup in (NAIVE, OPTIMISED)},
         "ratio": shown(whole),

@@ -65,10 +65,14 @@ def parks(world: World, count: int) -> Callable[[], bool]:
     return lambda: parked(world) == count
 
 
-async def send(world: World, user: int, *headers: str, prompt: str = PROMPT) -> Client:
+def asks(user: int, *headers: str, prompt: str = PROMPT) -> bytes:
     body = {"model": "m", "user": str(user), "messages": [{"role": "user", "content": prompt}], "max_tokens": 8}
+    return post(PATH, json.dumps(body).encode(), *headers)
+
+
+async def send(world: World, user: int, *headers: str, prompt: str = PROMPT) -> Client:
     client = await world.client()
-    await client.send(post(PATH, json.dumps(body).encode(), *headers))
+    await client.send(asks(user, *headers, prompt=prompt))
     return client
 
 
@@ -222,3 +226,21 @@ async def test_a_drain_tells_those_who_wait_and_lets_the_others_end() -> None:
         floor.let(home)
         assert [answer.status for answer in await answers(running)] == [200]
         assert world.app.fleet.router.in_flight(home) == 0
+
+
+async def test_what_begins_to_wait_during_a_drain_ends_with_it() -> None:
+    async with World(engines=2) as world:
+        floor = Floor(world, 1)
+        home, running, _ = await begun(world, floor, 0)
+        late = await world.client()
+        await late.send(asks(10)[:-1])
+        await world.until(lambda: len(world.app.connections) == 2)
+        await asyncio.sleep(0.02)
+        world.app.drain()
+        await late.send(asks(10)[-1:])
+        await world.until(parks(world, 1))
+        world.app.abandon()
+        assert [answer.status for answer in await answers([late, *running])] == [504, 504]
+        await world.quiet()
+        assert world.app.fleet.router.in_flight(home) == 0
+        assert [user for _, user in floor.order] == [0]

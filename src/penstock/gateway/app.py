@@ -248,6 +248,7 @@ class App:
         self.log.flush()
         self._show_load()
         self.fleet.weigh(now)
+        self.asks.bytes_per_token = self.fleet.router.bytes_per_token
         self.budget(now)
         self.lanes.sweep(now)
         self.waiting.sweep(now)

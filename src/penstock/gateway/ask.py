@@ -22,6 +22,8 @@ class AskReader:
 
     def __init__(self, routing: Routing) -> None:
         self._block_bytes = routing.block_bytes
+        self.bytes_per_token = float(BYTES_PER_TOKEN)
+        """As answers of late have it; whoever hears them sets it."""
         self._session = routing.session_header.lower().encode()
         self._priority = routing.priority_header.lower().encode()
         self.noted = frozenset({self._session, self._priority, PATIENCE})
@@ -49,7 +51,7 @@ class AskReader:
         return Ask(
             model,
             chain,
-            size // BYTES_PER_TOKEN,
+            int(size / self.bytes_per_token),
             min(most, 4 * USUAL_OUTPUT) if most else USUAL_OUTPUT,
             session.decode("latin-1") if session else "",
             _priority(priority, principal) if priority or principal.priority else 0,

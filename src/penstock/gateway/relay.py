@@ -263,12 +263,12 @@ class Relay:
     def client_left(self) -> None:
         """The client's connection is gone: free the engine at once (law 7)."""
         self.ended = self.left = True
-        if self.queued is not None:
-            self.queued.set(client_left())
         self.expire(client_left())
 
     def expire(self, error: RequestError) -> None:
-        """Ends the attempt from this side."""
+        """Ends the attempt, or the wait for one, from this side."""
+        if self.queued is not None:
+            self.queued.set(error)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.cancel()

@@ -15,7 +15,8 @@ from penstock.policy.route.router import Router
 from penstock.policy.route.settings import RouteSettings
 
 ENGINES, SLOTS, KEPT = 4, 2, 2
-PROMPT_TOKENS, QUESTION_TOKENS = 800, 40
+PROMPT_TOKENS, QUESTION_TOKENS, BYTES_PER_TOKEN = 800, 40, 7
+"""The gateway takes a token for four bytes until answers tell."""
 HIT_S, READ_S = 0.64, 3.2
 """Answering with the prompt cached, and reading it besides; of a core. Two cores are shared by all."""
 CORES = 2.0
@@ -70,7 +71,7 @@ class Fleet:
 
     def __init__(self, prompts: int, bound: int, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.texts = [self.rng.randbytes(4 * PROMPT_TOKENS) for _ in range(prompts)]
+        self.texts = [self.rng.randbytes(BYTES_PER_TOKEN * PROMPT_TOKENS) for _ in range(prompts)]
         self.router = Router(RouteSettings())
         self.servers = [LlamaServer() for _ in range(ENGINES)]
         self.bound = bound
@@ -116,8 +117,8 @@ class Fleet:
 
     def arrive(self, due: float) -> None:
         prompt = self.rng.randrange(len(self.texts))
-        text = self.texts[prompt] + self.rng.randbytes(4 * QUESTION_TOKENS)
-        ask = Ask("m", prompt_chain(text, 256, "m"), PROMPT_TOKENS + QUESTION_TOKENS, 16)
+        text = self.texts[prompt] + self.rng.randbytes(BYTES_PER_TOKEN * QUESTION_TOKENS)
+        ask = Ask("m", prompt_chain(text, 256, "m"), int(len(text) / self.router.bytes_per_token), 16)
         self.waiting.append(Request(due, prompt, ask))
 
     def phase(self, rate: float, seconds: float) -> float:

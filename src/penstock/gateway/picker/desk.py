@@ -78,6 +78,7 @@ class Desk:
             self._health.left(name)
         self._seen = seen
         self._models = models
+        self._asks.bytes_per_token = self._router.bytes_per_token
         self._weigh(now)
 
     def _weigh(self, now: float) -> None:

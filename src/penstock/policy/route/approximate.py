@@ -52,6 +52,8 @@ class ApproximateIndex:
     def __init__(self, block_bytes: int, bytes_per_token: float) -> None:
         self._block_bytes = block_bytes
         self._bytes_per_token = bytes_per_token
+        self._learnt = 0
+        """Answers that `_bytes_per_token` was learnt from, until one counts as little as any later one."""
         self._engines: dict[int, int] = {}
         self._caches: dict[int, _Cache] = {}
 
@@ -132,12 +134,20 @@ class ApproximateIndex:
         """Estimate of the tokens in the first `depth` entries."""
         return covered(depth, self._block_bytes) / self._bytes_per_token
 
+    @property
+    def bytes_per_token(self) -> float:
+        """Prompt bytes in a token, as usage tells."""
+        return self._bytes_per_token
+
     def learn(self, depth: int, tokens: int) -> None:
+        """A prompt of `depth` whole blocks had so many tokens, by the usage of its answer; 0 when it did not say."""
         if depth < _FEW_ENTRIES or tokens <= 0:
             return
         seen = (covered(depth, self._block_bytes) + block_size(depth, self._block_bytes) / 2) / tokens
         low, high = _BYTES_PER_TOKEN
-        self._bytes_per_token += _RATE * (min(high, max(low, seen)) - self._bytes_per_token)
+        if self._learnt < 1 / _RATE:
+            self._learnt += 1
+        self._bytes_per_token += (min(high, max(low, seen)) - self._bytes_per_token) / self._learnt
 
     def held_bytes(self, bit: int) -> int:
         """Prompt bytes believed to be in the engine's cache."""

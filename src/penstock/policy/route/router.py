@@ -212,6 +212,11 @@ class Router:
             self._index.answered(bit, chain, lease.since, cached_tokens, standing.capacity(), now)
         self._predictor.learn(lease, now, ttft_s, tpot_s, prompt_tokens, cached_tokens)
 
+    @property
+    def bytes_per_token(self) -> float:
+        """Prompt bytes in a token, as answers tell: for the estimates of `Ask.prompt_tokens`."""
+        return self._index.bytes_per_token
+
     def in_flight(self, engine: str) -> int:
         """Requests begun and not ended on `engine`, whether it is still in the view or not."""
         return self._roster.in_flight(engine)
