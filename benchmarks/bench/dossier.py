@@ -131,7 +131,7 @@ def steps(own: Mapping[str, Any]) -> list[str]:
         "## What each step adds", "",
         f"All at {own['steps'][0]['rate']:.2f} requests/s, once each, with the times and prompts of the first round;",
         "every step keeps those before it; the last row is what might be thought to help besides. A setup that this",
-        "rate overloads has a p95 that grows with the length of the trial. One trial each: an order, not a measure.", "",
+        "rate overloads has a p95 that grows with the length of the trial. One trial each: an order, no measure.", "",
         "| step | adds | p50, s | p95, s | TTFT p50, s | prompt tokens from cache | failed |",
         "|---|---|--:|--:|--:|--:|--:|", *rows, "",
     ]  # fmt: skip
@@ -140,7 +140,7 @@ def steps(own: Mapping[str, Any]) -> list[str]:
 LIMITS = (
     "## Run it again", "",
     "```sh",
-    "python -m benchmarks.bench run --only three_x   # about 25 minutes on two idle cores",
+    "python -m benchmarks.bench run --only three_x   # about 35 minutes on two idle cores",
     "make docs                                       # this page",
     "```", "",
     "## What this does not show", "",

@@ -46,7 +46,7 @@ SECONDS, STEP_SECONDS, QUICK_SECONDS = 40.0, 30.0, 15.0
 """Of a trial. It must be long beside the bound: a short burst may be late by little at any rate."""
 MOST = 7
 """Trials of one setup in one round."""
-MINUTES, QUICK_MINUTES = 22.0, 1.0
+MINUTES, QUICK_MINUTES = 32.0, 1.0
 WARM = 4
 """Requests for each client before the first trial, twice; the second time the answers per second are counted."""
 LONE = 8
