@@ -2,7 +2,8 @@
 
 For llama.cpp and for vLLM a baseline of lab L06's contract is added to results/baselines. Then two sets of the contract
 are run on that server in turn (ABAB), 20 times, and each time the two are compared; between those a vLLM that takes
-prompts in smaller steps stands against it 10 times. How the server compares with its baseline then is noted beside it:
+prompts in smaller steps stands against it 10 times. A comparison that is inconclusive is made anew, once, with sets of
+as many runs as it says may tell, as its user would. How the server compares with its baseline then is noted beside it:
 a machine that is faster at one hour than at another is what interleaving is for. A second process with the same flags
 is not the same server: on the machine of these figures its memory alone makes it up to 5 % slower or faster.
 All of it by the commands that a user has: `penstock bench baseline`, `run --against`, `compare --pairs --json`.
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +76,29 @@ def _measured(
     found: dict[str, list[Any]] = {"again": [], "slowed": [], "then": []}
     order = interleaved(reruns, slowed)
     for number, kind in enumerate(order):
-        made = folder / f"{engine}-{number}.json.gz"
         other = servers[kind == "slowed"]
-        _bench(
-            "run", "-f", str(contract), "--runs", str(RUNS[engine]), "--out", str(made), "--against", other.url,
-            *_of(servers[0]), codes=(0, 1),
-        )  # fmt: skip
-        found[kind].append(_compared(f"{made}-a", f"{made}-b", "--pairs"))
-        found["then"].append(_compared(contract.stem, f"{made}-a", "--folder", str(kept)))
+
+        def measure(runs: int, number: int = number, other: Served = other) -> Any:
+            made = folder / f"{engine}-{number}-{runs}.json.gz"
+            _bench(
+                "run", "-f", str(contract), "--runs", str(runs), "--out", str(made), "--against", other.url,
+                *_of(servers[0]), codes=(0, 1),
+            )  # fmt: skip
+            found["then"].append(_compared(contract.stem, f"{made}-a", "--folder", str(kept)))
+            return _compared(f"{made}-a", f"{made}-b", "--pairs")
+
+        found[kind].append(settled(measure, RUNS[engine]))
         print(f"{engine} {number + 1}/{len(order)}, {kind}: {found[kind][-1]['verdict']}", file=sys.stderr, flush=True)
     return found
+
+
+def settled(measure: Callable[[int], Any], runs: int) -> Any:
+    """The comparison of two sets of `runs`. An inconclusive one is kept under `first`, and made anew with as many runs as
+    it asks for."""
+    compared = measure(runs)
+    if compared["verdict"] != "inconclusive":
+        return compared
+    return {**measure(max(row["runs_needed"] for row in compared["rows"])), "first": compared}
 
 
 def _compared(*arguments: str) -> Any:
@@ -119,8 +133,10 @@ def _bench(*arguments: str, codes: Sequence[int] = (0,)) -> str:
 def verdicts(name: str, found: Sequence[Mapping[str, Any]], wanted: str, least: int) -> Bar:
     """How many comparisons came to the verdict that is true."""
     counted = Counter(each["verdict"] for each in found)
-    others = ", ".join(f"{count} {verdict}" for verdict, count in counted.most_common() if verdict != wanted)
-    return Bar(name, counted[wanted], least, f"of {len(found)}", "higher", why=others)
+    others = [f"{count} {verdict}" for verdict, count in counted.most_common() if verdict != wanted]
+    if asked := sum("first" in each for each in found):
+        others.append(f"{asked} asked for more runs first")
+    return Bar(name, counted[wanted], least, f"of {len(found)}", "higher", why=", ".join(others))
 
 
 def told(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

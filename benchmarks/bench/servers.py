@@ -21,8 +21,9 @@ FLAGS = (
     "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager", "--block-size", "32",
     "--no-enable-prefix-caching",
 )  # fmt: skip
-"""Without a prefix cache: a contract sends the same bytes every time, and a server that has seen them would be faster
-than its twin that has not."""
+"""Without a prefix cache: a contract sends the same bytes every time, and a run would find those of the one before."""
+UNCACHED = {"cache_prompt": False, "cache_ram_mib": 0}
+"""The same for llama.cpp."""
 SLOWER = ("--max-num-batched-tokens", "64")
 """A prompt of the contract takes two steps instead of one."""
 PATIENCE_S = 400.0
@@ -39,10 +40,11 @@ class Served:
 @contextmanager
 def llamacpp(folder: Path, threads: int = 0) -> Iterator[Served]:
     """The whole platform with its embedded engine, which takes every core unless told. Raises NotStarted."""
-    with up(folder, [KEY], SLOTS, threads=threads) as platform:
+    with up(folder, [KEY], SLOTS, threads=threads, extra=UNCACHED) as platform:
         metrics = f"http://127.0.0.1:{platform.admin}/metrics"
         yield Served(
-            f"http://127.0.0.1:{platform.port}", ("--metrics", metrics, "--label", f"engine=llamacpp, {SLOTS} slots")
+            f"http://127.0.0.1:{platform.port}",
+            ("--metrics", metrics, "--label", f"engine=llamacpp, {SLOTS} slots, no prefix cache"),
         )
 
 

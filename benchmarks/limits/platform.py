@@ -41,12 +41,13 @@ class Platform:
 @contextmanager
 def up(folder: Path, keys: Sequence[str], slots: int, patience_s: float = 120.0, **more: Any) -> Iterator[Platform]:
     """A platform with one llama.cpp engine that decodes `slots` requests at a time. `more`: sections of its config, and
-    `max_in_flight` and `threads` of the engine. Raises NotStarted."""
+    `max_in_flight`, `threads` and `extra` of the engine. Raises NotStarted."""
     folder.mkdir(parents=True, exist_ok=True)
     made = Platform(free_port(), free_port(), folder / "access.jsonl")
     engine = {"kind": "llamacpp", "name": "local", "model": MODEL, "slots": slots, "context_tokens": 512 * slots}
     engine["max_in_flight"] = more.pop("max_in_flight", slots)
     engine["threads"] = more.pop("threads", 0)
+    engine["extra"] = more.pop("extra", {})
     wanted: Mapping[str, Any] = {
         "listen": {"host": "127.0.0.1", "port": made.port},
         "admin": {"host": "127.0.0.1", "port": made.admin},

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.bench.again import CONTRACTS, interleaved, told, verdicts
+from benchmarks.bench.again import CONTRACTS, interleaved, settled, told, verdicts
 from penstock.cli.bench.options import contract_of
 
 
@@ -28,6 +28,26 @@ def test_a_bar_counts_the_true_verdict_and_names_the_others() -> None:
     assert bar.why == "1 inconclusive, 1 worse"
     assert verdicts("again_x_same", found, "same", 18).holds
     assert told(found)["changes"]["1 at once: ttft.mean"] == {"least": 0.01, "mean": 0.0215, "most": 0.2}
+
+
+@pytest.mark.parametrize("then", ["same", "worse", "inconclusive"])
+def test_an_inconclusive_comparison_is_made_anew_once_with_the_runs_it_asks_for(then: str) -> None:
+    asked: list[int] = []
+
+    def measure(runs: int) -> dict[str, Any]:
+        asked.append(runs)
+        found = compared("inconclusive" if runs == 5 else then, 0.05)
+        return {**found, "rows": [{**found["rows"][0], "runs_needed": needed} for needed in (0, 9, 8)]}
+
+    found = settled(measure, 5)
+    assert asked == [5, 9]
+    assert (found["verdict"], found["first"]["verdict"]) == (then, "inconclusive")
+    assert "1 asked for more runs first" in verdicts("again_x_same", [found], "same", 1).why
+
+
+@pytest.mark.parametrize("verdict", ["same", "worse"])
+def test_a_verdict_stands(verdict: str) -> None:
+    assert settled(lambda runs: compared(verdict, float(runs)), 5) == compared(verdict, 5.0)
 
 
 @pytest.mark.parametrize("engine", CONTRACTS)

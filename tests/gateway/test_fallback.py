@@ -10,7 +10,19 @@ import pytest
 from penstock.core.clock import monotonic
 from penstock.core.record import Outcome
 from penstock.gateway.why import why
-from tests.gateway.world import Client, Seen, Truncated, Wire, World, echo, post, response, sends, then_resets
+from tests.gateway.world import (
+    SSE_HEAD,
+    Client,
+    Seen,
+    Truncated,
+    Wire,
+    World,
+    echo,
+    post,
+    response,
+    sends,
+    then_resets,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -304,3 +316,29 @@ async def test_what_may_not_be_done_twice_is_tried_in_one_pool() -> None:
         answer = await world.ask(post("/v1/audio/speech", M))
         assert (answer.status, answer.error["code"]) == (502, "upstream_refused")
         assert world.engines[1].seen == []
+
+
+async def test_who_waits_for_the_next_pool_is_not_taken_for_one_whose_engine_is_silent() -> None:
+    async with Pooled(timeouts={"first_byte": 0.3}) as world:
+        world.bound(1)
+        own, rented = world.engines
+        own.script = sends(response(b"{}", status="503 Service Unavailable"))
+        go = asyncio.Event()
+
+        async def begins(seen: Seen, wire: Wire) -> None:
+            event = b"data: {}\n\n"
+            await wire.send(SSE_HEAD + b"%x\r\n%b\r\n" % (len(event), event))
+            await go.wait()
+            await wire.send(b"0\r\n\r\n")
+
+        rented.script = begins
+        first = await world.send(BODY.replace(b'"a", "t', b'"b", "t'))
+        await world.until(lambda: rented.seen)
+        waits = await world.send(M)
+        await world.until(lambda: world.app.waiting.depths().get(("m", "rented")))
+        await asyncio.sleep(0.6)
+        rented.script = echo
+        go.set()
+        answer = await waits.answer()
+        assert (answer.status, answer.json["engine"]) == (200, "engine2")
+        assert (await first.answer()).status == 200

@@ -278,6 +278,8 @@ class App:
         elif now - relay.request.received > timeouts.total:
             reason = f"The request took longer than timeouts.total ({timeouts.total:g} s)."
             relay.expire(UpstreamTimeout(reason, code="total_timeout"))
+        elif relay.queued is not None:
+            pass  # the engine it was sent to has given it up: it waits for its turn elsewhere
         elif not relay.first_at:
             first_byte_s = timeouts.first_byte
             if relay.prefill is not None:
