@@ -93,8 +93,8 @@ def _measured(
 
 
 def settled(measure: Callable[[int], Any], runs: int) -> Any:
-    """The comparison of two sets of `runs`. An inconclusive one is kept under `first`, and made anew with as many runs as
-    it asks for."""
+    """The comparison of two sets of `runs`. An inconclusive one is kept under `first`, and made anew, with as many runs
+    as it asks for."""
     compared = measure(runs)
     if compared["verdict"] != "inconclusive":
         return compared
