@@ -74,7 +74,8 @@ async def platform(pair: list[str], tmp_path_factory: pytest.TempPathFactory) ->
         for name, url, role in zip(("reads", "writes"), pair, ("prefill", "decode"), strict=True)
     ]
     timeouts = {"connect": 60.0, "first_byte": 2 * ENDS_WITHIN_S, "total": 2 * ENDS_WITHIN_S}
-    async with up(tmp_path_factory.mktemp("platform"), {"engines": engines, "timeouts": timeouts}) as running:
+    config = {"engines": engines, "timeouts": timeouts}
+    async with up(tmp_path_factory.mktemp("platform"), config, within=ENDS_WITHIN_S) as running:
         await running.engine_is("ready", 0)
         await running.engine_is("ready", 1)
         await warm(running)
