@@ -30,6 +30,8 @@ CONTRACTS = {name: ROOT / "benchmarks" / "contracts" / f"l06-{name}.yaml" for na
 RERUNS, SLOWED = 20, 10
 RUNS = {"llamacpp": 5, "vllm": 5}
 """Of the contract in each set; of a baseline twice as many, as the contract says."""
+MOST_ASKED = 20
+"""Runs in a set that an inconclusive comparison may ask for: it takes minutes as they are."""
 SAME_AT_LEAST, WORSE_AT_LEAST = 19, 9
 
 
@@ -94,11 +96,12 @@ def _measured(
 
 def settled(measure: Callable[[int], Any], runs: int) -> Any:
     """The comparison of two sets of `runs`. An inconclusive one is kept under `first`, and made anew, with as many runs
-    as it asks for."""
+    as it asks for, within MOST_ASKED."""
     compared = measure(runs)
     if compared["verdict"] != "inconclusive":
         return compared
-    return {**measure(max(row["runs_needed"] for row in compared["rows"])), "first": compared}
+    asked = max(row["runs_needed"] for row in compared["rows"])
+    return {**measure(min(max(asked, runs + 1), MOST_ASKED)), "first": compared}
 
 
 def _compared(*arguments: str) -> Any:

@@ -45,6 +45,18 @@ def test_an_inconclusive_comparison_is_made_anew_once_with_the_runs_it_asks_for(
     assert "1 asked for more runs first" in verdicts("again_x_same", [found], "same", 1).why
 
 
+@pytest.mark.parametrize(("needed", "made"), [(0, 6), (5, 6), (12, 12), (1000, 20)])
+def test_what_a_comparison_asks_for_has_bounds(needed: int, made: int) -> None:
+    asked: list[int] = []
+
+    def measure(runs: int) -> dict[str, Any]:
+        asked.append(runs)
+        return {"verdict": "inconclusive", "rows": [{"runs_needed": needed}]}
+
+    settled(measure, 5)
+    assert asked == [5, made]
+
+
 @pytest.mark.parametrize("verdict", ["same", "worse"])
 def test_a_verdict_stands(verdict: str) -> None:
     assert settled(lambda runs: compared(verdict, float(runs)), 5) == compared(verdict, 5.0)

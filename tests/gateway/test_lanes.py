@@ -9,7 +9,7 @@ import pytest
 
 from penstock.core.clock import monotonic
 from penstock.core.record import Outcome
-from tests.gateway.world import Answer, Client, Seen, Wire, World, post, response
+from tests.gateway.world import Answer, Client, Seen, Wire, World, post, response, then_resets
 
 pytestmark = pytest.mark.anyio
 
@@ -244,3 +244,20 @@ async def test_what_begins_to_wait_during_a_drain_ends_with_it() -> None:
         await world.quiet()
         assert world.app.fleet.router.in_flight(home) == 0
         assert [user for _, user in floor.order] == [0]
+
+
+async def test_an_engine_that_was_waited_for_and_fails_is_no_timeout_of_the_queue() -> None:
+    async with World(engines=2) as world:
+        floor = Floor(world, 1)
+        home, running, parked_ones = await begun(world, floor, 1)
+        passes = await send(world, 20, prompt="Something else. " * 300)
+        await world.until(floor.seen(2))
+        next(engine for engine in world.engines if engine.name == home).script = then_resets()
+        floor.let(home)
+        await answers(running)
+        failed = await parked_ones[0].answer()
+        assert failed.error["code"] != "queue_timeout", failed.error
+        assert failed.status in (502, 503)
+        floor.let(other(world, home))
+        assert (await passes.answer()).status == 200
+        assert world.app.fleet.router.in_flight(home) == 0

@@ -299,7 +299,7 @@ async def _answer_from_engine(
             relay.engine = tries.next_engine()
         engine = relay.engine
         relay.lease = fleet.lease(engine, tries.ask, monotonic(), None if fresh else tries.decision)
-        if tries.waits and not await _has_waited(app, relay, relay.lease):
+        if tries.waits and not fresh and not await _has_waited(app, relay, relay.lease):
             continue
         if app.routing.explain_headers:
             relay.extra = [*relay.limit_lines, *headers_of(relay)]

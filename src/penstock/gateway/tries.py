@@ -59,7 +59,6 @@ class Tries:
         "_relay",
         "_serving",
         "_stream",
-        "_waited",
         "ask",
         "decision",
         "legs",
@@ -83,7 +82,6 @@ class Tries:
         self._serving = serving
         self._excluded: list[str] = []
         self._moved = False
-        self._waited = False
         if ask is not SOLE:
             self._stream = call.stream is True
             self._most_output = call.most_output
@@ -121,15 +119,15 @@ class Tries:
             return self._serving[0].name
         app = self._app
         began = monotonic()
-        fleet, relay = app.fleet, self._relay
+        fleet, relay, waited = app.fleet, self._relay, self.waits
         if fleet.health.troubled:
             decision = fleet.choose(self.ask, began, app.chance(), self._excluded)
         else:
-            may_wait = relay.turn is not None and not (self._waited or relay.attempts or self.legs)
+            may_wait = relay.turn is not None and not (self.decision or relay.attempts or self.legs)
             decision = fleet.router.choose(self.ask, began, app.chance(), self._excluded, may_wait=may_wait)
         self.decision = decision
         if decision is None:
-            if self._waited:
+            if waited and not relay.attempts:
                 reason = "No engine had room within queue.max_wait or the client's own read timeout."
                 raise overloaded(reason, "queue_timeout", RETRY_AFTER_S)
             reason = "Every engine that serves this model has failed this request or takes no more now."
@@ -146,10 +144,8 @@ class Tries:
 
     @property
     def waits(self) -> bool:
-        """Whether the engine chosen last is full, and the request is to wait there; it does so once."""
-        waits = self.decision is not None and self.decision.full and not self._waited
-        self._waited = self._waited or waits
-        return waits
+        """Whether the engine chosen last was full, and the request waits there. Only the first choice may be such."""
+        return self.decision is not None and self.decision.full
 
     def may_go_on(self, failure: RequestError) -> bool:
         """Whether another engine may be tried after a failure before the commit point."""
