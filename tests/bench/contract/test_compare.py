@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from penstock.bench.contract.compare import EXIT, Verdict, compare
+from penstock.bench.contract.contract import RunSet
 from penstock.core.errors import ConfigError
 from tests.bench.samples import CONTRACT, runs
 
@@ -76,6 +77,19 @@ def test_runs_whose_client_lagged_are_left_out() -> None:
     found = compare(one, other)
     assert found.verdict is Verdict.NOT_COMPARABLE
     assert "2 of 3 runs are left out" in found.problems[0]
+
+
+def test_a_cache_that_was_warm_for_one_set_only_is_remarked_on() -> None:
+    def cached(part: float, seed: int) -> RunSet:
+        made = runs(seed, 3)
+        for run in made.runs:
+            for sample in run.samples:
+                sample.cached_tokens = int(part * sample.input_tokens)
+        return made
+
+    (problem,) = compare(cached(0.0, 1), cached(0.9, 2)).problems
+    assert "0% of the input came from prefix caches before, 9" in problem
+    assert compare(cached(0.5, 1), cached(0.55, 2)).problems == []
 
 
 def test_a_metric_that_there_is_not() -> None:

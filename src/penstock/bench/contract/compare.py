@@ -16,6 +16,7 @@ procedure", 1979.
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from math import ceil, exp, log, log1p
+from statistics import fmean
 
 import msgspec
 
@@ -28,6 +29,8 @@ from penstock.core.errors import ConfigError
 RATES = {"rate": "rate", "output_rate": "output_rate", "input_rate": "input_rate"}
 """Metrics of which more is better."""
 MOST_RUNS = 1000
+CACHED_APART = 0.1
+"""Sets of which one had so much more of its input from prefix caches than the other are remarked on."""
 
 
 class Verdict(StrEnum):
@@ -93,6 +96,7 @@ def compare(before: RunSet, after: RunSet, *, pairs: bool = False, despite: Iter
     told = [[figures_of(run, contract) for run in kept] for kept in valid]
     rows = []
     for number, stage in enumerate(contract.workload.stages):
+        notes += _warmer(stage.label, *([run[number] for run in runs if number < len(run)] for runs in told))
         for metric in contract.judge.of(stage.label):
             values = [[value_of(run[number], metric) for run in runs if number < len(run)] for runs in told]
             rows.append(_compared(stage.label, metric, values[0], values[1], contract, pairs=pairs))
@@ -157,6 +161,20 @@ def figures_of(run: Run, contract: Contract) -> list[Figures]:
     return [
         figures(stage, [sample for sample in run.samples if sample.stage == number], contract.slo)
         for number, stage in enumerate(run.stages)
+    ]
+
+
+def _warmer(stage: str, before: Sequence[Figures], after: Sequence[Figures]) -> list[str]:
+    """Says so when the sets were not answered from caches alike. Equal prompts are in the cache of an engine that has
+    answered them before: what looks better then may have come second only."""
+    if not before or not after:
+        return []
+    own, other = (fmean(of.cached_share for of in each) for each in (before, after))
+    if abs(own - other) < CACHED_APART:
+        return []
+    return [
+        f"{stage}: {own:.0%} of the input came from prefix caches before, {other:.0%} after; unless that is what was"
+        " changed, start both servers afresh or compare them without prefix caching"
     ]
 
 
