@@ -43,7 +43,8 @@ class AskReader:
         if choice and size > self._block_bytes and has_prompt(request.path):
             prompt = prompt_from(call)
             size = len(prompt)
-            chain = prompt_chain(prompt, self._block_bytes, model)
+            if size >= self._block_bytes:
+                chain = prompt_chain(prompt, self._block_bytes, model)
         most = call.most_output
         special = request.special
         session = special.get(self._session)

@@ -25,7 +25,7 @@ from penstock.gateway.legs import Legs
 from penstock.gateway.life import Wait
 from penstock.gateway.relay import Relay, Transcript, client_left
 from penstock.gateway.standins import steps_for
-from penstock.gateway.tries import Tries, repeatable
+from penstock.gateway.tries import Tries, repeatable, tries_of
 from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import RETRY_AFTER_S
 from penstock.gateway.waiting import bounded, party_of, patience
@@ -136,7 +136,7 @@ def _answer(app: App, relay: Relay, request: Request, call: Call) -> Way:
             ask = app.asks.read(request, call, relay.principal)
             if app.tokens is not None:
                 return _answer_by_tokens(app, relay, request, call, ask)
-            tries = Tries(app, relay, call, ask, serving)
+            tries = tries_of(app, relay, call, ask, serving)
             return _answer_from_engine(app, relay, request, call, tries)
     return _answer_within_bounds(app, relay, request, call)
 
@@ -174,7 +174,7 @@ async def _answer_by_tokens(app: App, relay: Relay, request: Request, call: Call
     """As `_answer_from_engine`, once the prompt's token ids are known or will not be."""
     ask = await _with_tokens(app, relay, request, ask, app.fleet.serving(call.model))
     serving = app.fleet.serving(call.model)  # engines come and go meanwhile
-    tries = Tries(app, relay, call, ask if len(serving) > 1 else SOLE, serving)
+    tries = tries_of(app, relay, call, ask if len(serving) > 1 else SOLE, serving)
     return await _answer_from_engine(app, relay, request, call, tries)
 
 
@@ -238,7 +238,7 @@ async def _answer_within_bounds(
                 patience_s = patience(request.special.get(PATIENCE, b""))
                 relay.turn = await app.waiting.enter(relay, ask, relay.model, serving, patience_s, party)
                 serving = fleet.serving(call.model, pool)  # engines come and go meanwhile
-        tries = Tries(app, relay, call, ask if splits or len(serving) > 1 else SOLE, serving)
+        tries = tries_of(app, relay, call, ask if splits or len(serving) > 1 else SOLE, serving)
         if splits:
             tries.legs = Legs(app, relay, tries, may_leave=len(serving) > 1)
         return await _answer_from_engine(app, relay, request, call, tries)
@@ -298,8 +298,9 @@ async def _answer_from_engine(
         if not fresh:
             relay.engine = tries.next_engine()
         engine = relay.engine
-        relay.lease = fleet.lease(engine, tries.ask, monotonic(), None if fresh else tries.decision)
-        if tries.waits and not fresh and not await _has_waited(app, relay, relay.lease):
+        decision = None if fresh else tries.decision
+        relay.lease = fleet.lease(engine, tries.ask, monotonic(), decision)
+        if decision is not None and decision.full and not await _has_waited(app, relay, relay.lease):
             continue
         if app.routing.explain_headers:
             relay.extra = [*relay.limit_lines, *headers_of(relay)]

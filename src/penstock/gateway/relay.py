@@ -319,7 +319,7 @@ class Relay:
     # -- Sink -------------------------------------------------------------------------------------------------------
 
     def head(self, head: ResponseHead) -> None:
-        if self.may_move is not None and self.may_move(head.status):
+        if head.status >= 429 and self.may_move is not None and self.may_move(head.status):
             reason = f"The engine answered {head.status} and another was asked."
             self.expire(UpstreamFailed(reason, code="upstream_busy"))
             return

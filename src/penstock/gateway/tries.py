@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from penstock.core.clock import monotonic
 from penstock.core.endpoint import Endpoint
 from penstock.core.errors import RequestError, Unavailable
@@ -48,83 +50,60 @@ def repeatable(request: Request) -> bool:
     return request.method in SAFE or request.path in REPEATABLE
 
 
-class Tries:
-    """The tries of one request, among the engines that serve its model."""
+class Tries(msgspec.Struct, eq=False):
+    """The tries of one request, among the engines that serve its model. `tries_of` makes them."""
 
-    __slots__ = (
-        "_app",
-        "_excluded",
-        "_most_output",
-        "_moved",
-        "_relay",
-        "_serving",
-        "_stream",
-        "ask",
-        "decision",
-        "legs",
-        "may_leave",
-        "repeatable",
-    )
-
-    def __init__(self, app: App, relay: Relay, call: Call, ask: Ask, serving: Sequence[Endpoint]) -> None:
-        request = relay.request
-        self.ask = ask
-        self.repeatable = request.path in REPEATABLE or request.method in SAFE
-        """Whether doing it twice changes nothing."""
-        self.may_leave = self.repeatable
-        """Whether an engine that is slow is let go of, as another may do better."""
-        self.legs: Legs | None = None
-        """Its two legs, where it may go in two."""
-        self.decision: Decision | None = None
-        """The last one: None where there is no choice."""
-        self._app = app
-        self._relay = relay
-        self._serving = serving
-        self._excluded: list[str] = []
-        self._moved = False
-        if ask is not SOLE:
-            self._stream = call.stream is True
-            self._most_output = call.most_output
-            app.routed += 1
-            relay.tries = self
-            if self.repeatable:
-                relay.may_move = self._may_move
-        elif relay.has_standin:
-            relay.may_move = self._may_move
+    app: App
+    relay: Relay
+    ask: Ask
+    serving: Sequence[Endpoint]
+    repeatable: bool
+    """Whether doing it twice changes nothing."""
+    may_leave: bool
+    """Whether an engine that is slow is let go of, as another may do better."""
+    stream: bool
+    most_output: int
+    legs: Legs | None = None
+    """Its two legs, where it may go in two."""
+    decision: Decision | None = None
+    """The last one: None where there is no choice."""
+    excluded: list[str] = []
+    moved: bool = False
+    """Another engine is to be asked: that is paid for and looked up already."""
 
     @property
     def kind(self) -> Kind:
         """Requests that take about as long as this one."""
         ask, legs = self.ask, self.legs
         model = ask.model if legs is None else ask.model + legs.part
-        return kind_of(model, self._stream, ask.prompt_tokens, self._most_output, 0)
+        return kind_of(model, self.stream, ask.prompt_tokens, self.most_output, 0)
 
     def limits(self) -> Limits:
         """The time that requests like it need. Asked only of one that has waited longer than most ever do."""
-        return self._app.learned.limits(self.kind)
+        return self.app.learned.limits(self.kind)
 
     def hedge(self) -> str | None:
         """A second engine for a request that its first is slow to answer; None when there is none, or no budget."""
-        app, now = self._app, monotonic()
-        excluded = [*self._excluded, self._relay.engine]
+        app, now = self.app, monotonic()
+        excluded = [*self.excluded, self.relay.engine]
         decision = app.fleet.choose(self.ask, now, app.chance(), excluded)
         if decision is None or not app.hedger.may_hedge(now, repeatable=self.repeatable, first_byte=False, copies=1):
             return None
-        self._relay.decisions = [*self._relay.decisions, decision]
+        self.relay.decisions = [*self.relay.decisions, decision]
         return decision.engine
 
     def next_engine(self) -> str:
         """The engine to try now. Raises Unavailable when all that serve the model have failed or are full."""
         if self.ask is SOLE:
-            return self._serving[0].name
-        app = self._app
+            return self.serving[0].name
+        app = self.app
         began = monotonic()
-        fleet, relay, waited = app.fleet, self._relay, self.waits
+        fleet, relay, waited = app.fleet, self.relay, self.waits
         if fleet.health.troubled:
-            decision = fleet.choose(self.ask, began, app.chance(), self._excluded)
+            decision = fleet.choose(self.ask, began, app.chance(), self.excluded)
         else:
             may_wait = relay.turn is not None and not (self.decision or relay.attempts or self.legs)
-            decision = fleet.router.choose(self.ask, began, app.chance(), self._excluded, may_wait=may_wait)
+            decision = fleet.router.choose(self.ask, began, app.chance(), self.excluded, may_wait=may_wait)
         self.decision = decision
         if decision is None:
             if waited and not relay.attempts:
@@ -153,27 +132,42 @@ class Tries:
             return False
         if failure.code not in NOT_REACHED and not (failure.code in BROKEN_OFF and self.repeatable):
             return False
-        self._excluded.append(self._relay.engine)
-        if self._moved:  # paid for and looked up when the engine's refusal came
-            self._moved = False
+        self.excluded.append(self.relay.engine)
+        if self.moved:  # paid for and looked up when the engine's refusal came
+            self.moved = False
             return True
-        return self._has_another() and self._app.may_retry()
+        return self._has_another() and self.app.may_retry()
 
-    def _may_move(self, status: int) -> bool:
+    def may_move(self, status: int) -> bool:
         """Whether an answer with this status is dropped in favour of another."""
         if self.legs is not None and self.legs.unread(status):
             return True
-        if status not in BUSY or self._app.draining:
+        if status not in BUSY or self.app.draining:
             return False
-        another = self.ask is not SOLE and self._has_another(self._relay.engine)
-        if not (another or self._relay.has_standin) or not self._app.may_retry():
+        another = self.ask is not SOLE and self._has_another(self.relay.engine)
+        if not (another or self.relay.has_standin) or not self.app.may_retry():
             return False
-        self._moved = another  # without another engine, another model is asked
+        self.moved = another  # without another engine, another model is asked
         return True
 
     def _has_another(self, *besides: str) -> bool:
-        app = self._app
-        if len(self._relay.attempts) + len(besides) >= app.attempts:
+        app = self.app
+        if len(self.relay.attempts) + len(besides) >= app.attempts:
             return False
-        excluded = [*self._excluded, *besides]
+        excluded = [*self.excluded, *besides]
         return app.fleet.router.choose(self.ask, monotonic(), 0.0, excluded) is not None
+
+
+def tries_of(app: App, relay: Relay, call: Call, ask: Ask, serving: Sequence[Endpoint]) -> Tries:
+    """Those of `relay`, which may move to another engine from now on where that is allowed."""
+    request = relay.request
+    again = request.path in REPEATABLE or request.method in SAFE
+    tries = Tries(app, relay, ask, serving, again, again, call.stream is True, call.most_output)
+    if ask is not SOLE:
+        app.routed += 1
+        relay.tries = tries
+        if again:
+            relay.may_move = tries.may_move
+    elif relay.has_standin:
+        relay.may_move = tries.may_move
+    return tries

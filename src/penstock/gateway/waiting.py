@@ -125,7 +125,8 @@ class Waiting:
         self._fair = FairSettings() if fair is None else fair
         self._fleet = fleet
         self._lines: dict[Place, _Line] = {}
-        """Empty while no request has found all of its engines bounded."""
+        self.used = False
+        """Whether a request has ever found all of its engines bounded."""
         self._keys = itertools.count()
         self._served: dict[tuple[str, str], Served] = {}
         self._backlog = Backlog()
@@ -243,11 +244,6 @@ class Waiting:
                 reason = "The gateway is stopping; another will take the request."
                 line.waits.pop(key).set(overloaded(reason, "queue_full", 1.0))
 
-    @property
-    def used(self) -> bool:
-        """Whether a request has ever found all of its engines bounded."""
-        return bool(self._lines)
-
     def depths(self) -> dict[Place, int]:
         """(model, pool) -> requests that wait."""
         return {place: len(line.queue) for place, line in self._lines.items()}
@@ -349,6 +345,7 @@ class Waiting:
         line = self._lines.get(place)
         if line is None:
             line = self._lines[place] = _Line(place, pool, self._settings, FairOrder(self._fair, Shares()))
+            self.used = True
         self._see(line, engines)
         return line
 

@@ -65,8 +65,7 @@ def _candidates(view: View, engine: str) -> list[tuple[int, Scored]]:
                     sum(weight * parts[name] for name, weight in weights.items()) / whole,
                     parts,
                     view.tokens(view.depth(slot)),
-                    view.own[slot],
-                    view.own_tokens[slot],
+                    *view.claimed[slot],
                 ),
             )
         )
@@ -76,7 +75,7 @@ def _candidates(view: View, engine: str) -> list[tuple[int, Scored]]:
 def _filtered(view: View, engine: str) -> list[dict[str, str]]:
     chosen = set(view.slots)
     rows = []
-    for slot, standing in enumerate(view.standings):
+    for slot, standing in enumerate(view.frame.standings):
         if standing is None or slot in chosen or standing.facts.name == engine:
             continue
         why = unfit(standing.facts, view.ask)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Sequence
 from operator import itemgetter
 
+import msgspec
+
 from penstock.policy.route.claims import Claims
 from penstock.policy.route.facts import Ask, EngineFacts
 from penstock.policy.route.rendezvous import key_of
@@ -55,6 +57,20 @@ class Group:
         return min(slots, key=self._heat.__getitem__)
 
 
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """What many decisions have in common: the engines by slot, as of the last look at their readings."""
+
+    standings: Sequence[Standing | None]
+    seeds: Sequence[int]
+    """64 bits per engine name, for rendezvous hashing."""
+    pressed: int
+    """Engines, as bits: short of KV cache."""
+    queued: int
+    """With requests waiting inside."""
+    light: int
+    """With a weight below 1."""
+
+
 class Roster:
     """Arrays by slot. A slot is free once its engine left, and taken by the next newcomer."""
 
@@ -68,18 +84,13 @@ class Roster:
         self.standings: list[Standing | None] = []
         """Replaced, not changed: decisions keep it, as they do `seeds`."""
         self.loads: list[float] = []
-        self.own: list[int] = []
-        self.own_tokens: list[int] = []
+        self.claimed: list[tuple[int, int]] = []
+        """Requests in flight from here, and their tokens."""
         self.seeds: list[int] = []
-        """64 bits per engine name, for rendezvous hashing."""
-        self.pressed = 0
-        """Engines, as bits: short of KV cache."""
-        self.queued = 0
-        """With requests waiting inside."""
         self.full = 0
-        """With as many requests as they may have."""
-        self.light = 0
-        """With a weight below 1."""
+        """Engines, as bits: with as many requests as they may have."""
+        self.frame = Frame((), (), 0, 0, 0)
+        """As of the last `refresh`."""
 
     def update(self, engines: Sequence[EngineFacts], now: float) -> int:
         """Takes a new view; returns the bits of the engines that left."""
@@ -110,8 +121,7 @@ class Roster:
         if slot == len(self.standings):
             self.standings.append(None)
             self.loads.append(0.0)
-            self.own.append(0)
-            self.own_tokens.append(0)
+            self.claimed.append((0, 0))
             self.seeds = [*self.seeds, 0]
         self.slot_of[facts.name] = slot
         self.standings[slot] = Standing(facts, self.claims(facts.name), self._settings)
@@ -136,27 +146,27 @@ class Roster:
     def refresh(self, now: float) -> None:
         """Weighs every engine's reading anew."""
         recheck = NEVER
-        self.pressed = self.queued = self.light = 0
+        pressed = queued = light = 0
         for slot, standing in enumerate(self.standings):
             if standing is None:
                 continue
             recheck = min(recheck, standing.settle(now))
             bit = 1 << slot
             if standing.pressed():
-                self.pressed |= bit
+                pressed |= bit
             if standing.queue >= 1.0:
-                self.queued |= bit
+                queued |= bit
             if standing.facts.weight < 1.0:
-                self.light |= bit
+                light |= bit
             self.count(slot, standing)
         self.recheck = recheck
+        self.frame = Frame(self.standings, self.seeds, pressed, queued, light)
 
     def count(self, slot: int, standing: Standing) -> None:
         """Brings the arrays up to date after a claim was taken or given."""
         claims = standing.claims
         self.loads[slot] = standing.load()
-        self.own[slot] = claims.requests
-        self.own_tokens[slot] = claims.tokens
+        self.claimed[slot] = claims.requests, claims.tokens
         if standing.facts.max_in_flight:
             bit = 1 << slot
             self.full = self.full | bit if standing.full() else self.full & ~bit

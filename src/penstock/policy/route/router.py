@@ -79,34 +79,30 @@ class Router:
         if not mask:
             return None
         loads = roster.loads.copy()
-        view = View(ask, now, chance, mask, group.slots, loads)
         if mask == group.mask:
-            view.values = group.loads_of(loads)
+            slots: Sequence[int] = group.slots
+            values = group.loads_of(loads)
         else:
-            view.slots = members(mask)
-            view.values = [loads[slot] for slot in view.slots]
-        view.full = full if may_wait else 0
-        view.adapter = group.adapter
-        view.group = group
-        view.typical = self._typical
-        view.turn = group.turn
-        group.turn += 1
-        view.standings = standings = roster.standings
-        view.told = ask.tokens
+            slots = members(mask)
+            values = [loads[slot] for slot in slots]
         if ask.tokens:
             masks: Sequence[int] = self._known(ask, mask)
         else:
             masks = self._index.lookup(ask.chain) if ask.chain else ()
-        view.masks = masks
-        view.seeds, view.pressed, view.queued, view.light = roster.seeds, roster.pressed, roster.queued, roster.light
-        view.excluded = excluded
-        view.own, view.own_tokens = roster.own.copy(), roster.own_tokens.copy()
-        view.settings, view.index, view.predictor = self._settings, self._index, self._predictor
-        if len(view.slots) > 1 or view.full:
+        turn = group.turn
+        group.turn = turn + 1
+        frame = roster.frame
+        if not may_wait:
+            full = 0
+        view = View(
+            ask, chance, turn, slots, values, mask, full, loads, roster.claimed.copy(), masks, self._typical,
+            excluded, group, frame, self._settings, self._index, self._predictor,
+        )  # fmt: skip
+        if full or len(slots) > 1:
             slot, rule, numbers = self._policy(view)
         else:
-            slot, rule, numbers = view.slots[0], "only engine", ()
-        standing = standings[slot]
+            slot, rule, numbers = slots[0], "only engine", ()
+        standing = frame.standings[slot]
         assert standing is not None  # candidates are present
         group.picked(slot)
         return Decision(
@@ -115,10 +111,10 @@ class Router:
             rule,
             numbers,
             view.tokens(view.depth(slot)) if masks else 0,
-            len(view.slots),
+            len(slots),
             0.0,
             view,
-            bool(view.full >> slot & 1),
+            bool(full >> slot & 1),
         )
 
     def begin(self, engine: str, ask: Ask, now: float, decision: Decision | None = None) -> Lease:

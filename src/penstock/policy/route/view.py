@@ -5,12 +5,14 @@ Loads, prefix matches and candidates stay as they were. What the standings and t
 
 from collections.abc import Collection, Sequence
 
+import msgspec
+
 from penstock.policy.route.approximate import ApproximateIndex
 from penstock.policy.route.facts import Ask
 from penstock.policy.route.latency import Predictor
 from penstock.policy.route.prefix import longest
 from penstock.policy.route.rendezvous import preferred
-from penstock.policy.route.roster import Group
+from penstock.policy.route.roster import Frame, Group
 from penstock.policy.route.settings import RouteSettings
 from penstock.policy.route.standing import Standing
 from penstock.policy.route.tokens import covered
@@ -23,39 +25,10 @@ Pick = tuple[int, str, tuple[object, ...]]
 """The slot chosen, the rule that chose it, and the numbers for its places."""
 
 
-class View:
+class View(msgspec.Struct, eq=False, gc=False):
     """One request and its candidates, by slot. `loads` and the other arrays also hold slots that are no candidates."""
 
-    __slots__ = (
-        "adapter",
-        "ask",
-        "chance",
-        "excluded",
-        "full",
-        "group",
-        "index",
-        "light",
-        "loads",
-        "mask",
-        "masks",
-        "now",
-        "own",
-        "own_tokens",
-        "predictor",
-        "pressed",
-        "queued",
-        "seeds",
-        "settings",
-        "slots",
-        "standings",
-        "told",
-        "turn",
-        "typical",
-        "values",
-    )
-
     ask: Ask
-    now: float
     chance: float
     turn: int
     slots: Sequence[int]
@@ -66,43 +39,30 @@ class View:
     """The candidates as bits."""
     full: int
     """Engines, as bits, that are no candidates but for a request that waits there for its prefix."""
-    adapter: bool
-    """The request names a LoRA adapter."""
-    group: Group
-    """All that may serve the request, with their shares of late."""
-    typical: float
-    """Tokens that a request has lately weighed in a load."""
     loads: Sequence[float]
-    seeds: Sequence[int]
-    standings: Sequence[Standing | None]
+    claimed: Sequence[tuple[int, int]]
+    """Requests that this router had in flight, and their tokens, by slot."""
     masks: Sequence[int]
     """Per entry of the prompt's chain, the engines that have all up to it."""
-    pressed: int
-    queued: int
-    light: int
+    typical: float
+    """Tokens that a request has lately weighed in a load."""
     excluded: Collection[str]
     """Engines that the caller left out."""
-    own: Sequence[int]
-    """Requests that this router had in flight, by slot."""
-    own_tokens: Sequence[int]
-    """Their tokens."""
+    group: Group
+    """All that may serve the request, with their shares of late."""
+    frame: Frame
     settings: RouteSettings
     index: ApproximateIndex
-    told: Sequence[int]
-    """The chain that `masks` are of, where engines tell what they have; empty where it is the guesses' own."""
     predictor: Predictor
 
-    def __init__(self, ask: Ask, now: float, chance: float, mask: int, slots: Sequence[int], loads: Sequence[float]):
-        self.ask = ask
-        self.now = now
-        self.chance = chance
-        self.mask = mask
-        self.slots = slots
-        self.loads = loads
+    @property
+    def told(self) -> Sequence[int]:
+        """The chain that `masks` are of, where engines tell what they have; empty where it is the guesses' own."""
+        return self.ask.tokens
 
     def standing(self, slot: int) -> Standing:
         """The engine in `slot`; only asked for candidates."""
-        standing = self.standings[slot]
+        standing = self.frame.standings[slot]
         if standing is None:
             raise LookupError(f"slot {slot} is empty")
         return standing
@@ -146,7 +106,7 @@ class View:
 
     def rendezvous(self, key: int, slots: Sequence[int]) -> int:
         """The engine that `key` prefers among `slots`: the same in every process, whatever else comes or goes."""
-        return preferred(key, self.seeds, slots)
+        return preferred(key, self.frame.seeds, slots)
 
     def depth(self, slot: int) -> int:
         """Entries of the chain that the engine has."""

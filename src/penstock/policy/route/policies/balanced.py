@@ -31,11 +31,11 @@ def balanced(view: View) -> Pick:
     least = min(values)
     bound = view.bound(least)
     near: Sequence[int] = view.slots if max(values) <= bound else list(compress(view.slots, map(bound.__ge__, values)))
-    if view.adapter:
+    if view.group.adapter:
         near = residents(view, near) or near
     if view.masks:
         window = view.mask if len(near) == len(view.slots) else bits(near)
-        calm, full = ~view.pressed, view.full
+        calm, full = ~view.frame.pressed, view.full
         if full:
             window |= bits([slot for slot in members(full) if view.loads[slot] <= bound])
         depth, holders = longest(view.masks, window & calm)
@@ -68,7 +68,7 @@ def _worth(view: View, deeper: int, beyond: int, depth: int, bound: float, least
 
 
 def _no_prefix(view: View, near: Sequence[int], bound: float, least: float) -> Pick:
-    ask, loads, pressed = view.ask, view.loads, view.pressed
+    ask, loads, pressed = view.ask, view.loads, view.frame.pressed
     calm = ([slot for slot in near if not pressed >> slot & 1] if pressed else near) or near
     if ask.session:
         return (view.rendezvous(key_of(ask.session), calm), SESSION, (len(calm), bound))

@@ -5,7 +5,7 @@ from penstock.policy.route.view import Pick, View, members
 
 def lowest_cost(view: View) -> Pick:
     """Cheapest among engines without a queue and without KV pressure; the least loaded when all have either."""
-    crowded = view.mask & (view.pressed | view.queued)
+    crowded = view.mask & (view.frame.pressed | view.frame.queued)
     roomy = members(view.mask & ~crowded) if crowded else view.slots
     if not roomy:
         slot = view.lightest(view.slots)

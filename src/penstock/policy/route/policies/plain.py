@@ -9,7 +9,7 @@ _SPREAD = 0.6180339887498949
 
 def thinned(view: View) -> Sequence[int]:
     """Candidates, each with a weight below 1 left out as often as that asks; all of them when none is left."""
-    if not view.light & view.mask:
+    if not view.frame.light & view.mask:
         return view.slots
     kept = [
         slot

@@ -26,7 +26,7 @@ def adapter(view: View) -> Callable[[int], float]:
 
 def residents(view: View, slots: Sequence[int]) -> list[int]:
     """Those of `slots` where the adapter is in use; none when the request wants no adapter."""
-    if not view.adapter:
+    if not view.group.adapter:
         return []
     return [slot for slot in slots if _in_use(view, slot)]
 
