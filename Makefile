@@ -35,11 +35,11 @@ bench-routing: $(VENV)/.dev ## Measure routing on real engines against other rou
 prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writes results/limits
 	@$(BIN)/python -m benchmarks.limits run
 
-prove-bench: $(VENV)/.dev ## Prove the load tester beside others, and 3x at an equal p95 (about 1 h); writes results/bench
+prove-bench: $(VENV)/.dev ## Prove the load tester beside others, and 3x at an equal p95 (about 80 min); writes results/bench
 	@$(BIN)/python -m benchmarks.bench install
 	@$(BIN)/python -m benchmarks.bench run --only truth,capacity,rivals,locust,knee,frameworks,three_x
 
-baseline: $(VENV)/.dev ## Add baselines of lab L06's contract on llama.cpp and vLLM, run them 20 times again, compare
+baseline: $(VENV)/.dev ## Add baselines of lab L06's contract on llama.cpp and vLLM, run them 20 times again, compare (about 100 min)
 	@$(BIN)/python -m benchmarks.bench run --only again_llamacpp,again_vllm
 
 bars: $(VENV)/.dev ## Print every bar that results/ holds
