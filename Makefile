@@ -31,6 +31,7 @@ bench: $(VENV)/.dev ## Measure the gateway against its peers; writes results/gat
 bench-routing: $(VENV)/.dev ## Measure routing on real engines against other routers; writes results/routing
 	@$(BIN)/python -m benchmarks.routing install
 	@$(BIN)/python -m benchmarks.routing run
+	@$(BIN)/python -m benchmarks.routing prove
 
 prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writes results/limits
 	@$(BIN)/python -m benchmarks.limits run

@@ -1,17 +1,26 @@
-"""python -m benchmarks.routing run [--quick] [--only penstock,smg] [--workloads a,b] [--json] | install | report"""
+"""python -m benchmarks.routing run [--quick] [--only penstock,smg] [--json] | prove [--quick] | install | report"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.routing import report
+from benchmarks.gateway.gateways import NotStarted
+from benchmarks.limits.proof import Proof
+from benchmarks.limits.report import began
+from benchmarks.limits.report import document as proof_document
+from benchmarks.limits.report import save as save_proof
+from benchmarks.routing import lora, outages, report
 from benchmarks.routing.fronts import install
 from benchmarks.routing.session import Options, run
+
+PROOFS: Mapping[str, Callable[..., Proof]] = {"outages": outages.prove, "lora": lora.prove}
+"""What stands beside the comparison of routers; each keeps its raw-NAME.json."""
 
 
 def names(text: str) -> list[str]:
@@ -34,7 +43,28 @@ def parser() -> argparse.ArgumentParser:
             each.add_argument("--minutes", type=float, default=24.0, help="time to fill with rounds")
             each.add_argument("--model", type=Path, help="another GGUF for llama.cpp")
             each.add_argument("--out", type=Path, default=report.RESULTS, help="folder of the results")
+    each = verbs.add_parser("prove", help="faults under load, and LoRA adapters: real engines")
+    each.add_argument("--only", type=names, default=[], help=f"of {', '.join(PROOFS)}; all unless told")
+    each.add_argument("--quick", action="store_true", help="a look that is not kept")
+    each.add_argument("--json", action="store_true", help="print JSON instead of tables")
     return made
+
+
+def prove(asked: argparse.Namespace, asking: argparse.ArgumentParser) -> None:
+    """Runs proofs and keeps them. A look is printed instead."""
+    if unknown := set(asked.only) - set(PROOFS):
+        asking.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(PROOFS)}")
+    for name in asked.only or PROOFS:
+        run = began()
+        try:
+            made = PROOFS[name](quick=asked.quick)
+        except NotStarted as error:
+            asking.error(f"{name}: {error}")
+        doc = proof_document(name, run, made)
+        if asked.quick:
+            print(json.dumps(doc, indent=1))
+        else:
+            save_proof(doc, made.raw, report.RESULTS)
 
 
 def main() -> int:
@@ -43,6 +73,10 @@ def main() -> int:
     if asked.verb == "install":
         install()
         return 0
+    if asked.verb == "prove":
+        prove(asked, asking)
+        if asked.quick:
+            return 0
     folder = asked.out if asked.verb == "run" else report.RESULTS
     if asked.verb == "run":
         options = Options(

@@ -74,12 +74,14 @@ class Reading:
             self.answer.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
 
 
-def request_bytes(port: int, model: str, messages: Sequence[Message], *, stream: bool = True) -> bytes:
-    """Greedy, always OUT_TOKENS long, so that every gateway's engines do the same work."""
+def request_bytes(
+    port: int, model: str, messages: Sequence[Message], *, stream: bool = True, tokens: int = OUT_TOKENS
+) -> bytes:
+    """Greedy, always `tokens` long, so that every gateway's engines do the same work."""
     wanted: dict[str, object] = {
         "model": model,
         "messages": list(messages),
-        "max_tokens": OUT_TOKENS,
+        "max_tokens": tokens,
         "temperature": 0,
         "ignore_eos": True,
         "stream": stream,

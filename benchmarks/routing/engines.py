@@ -65,6 +65,8 @@ class Fleet:
     """Requests that a llama.cpp decodes at a time."""
     prefix_cache: bool = True
     """Of llama.cpp: in its slots, and in RAM for prompts that left theirs."""
+    flags: Sequence[str] = ()
+    """More for vLLM."""
 
 
 FLEETS = (
@@ -119,7 +121,7 @@ def running(fleet: Fleet, folder: Path, model: Path) -> Iterator[list[Engine]]:
             if fleet.kind == "llamacpp":
                 engines.append(_llamacpp(number, log, model, fleet))
             else:
-                engines.append(_vllm(number, log))
+                engines.append(_vllm(number, log, fleet.flags))
         patience = 60.0 if fleet.kind == "llamacpp" else 400.0
         for engine in engines:
             ready(engine, folder / f"{fleet.kind}{engine.name[1:]}.log", patience)
@@ -136,7 +138,14 @@ def last_words(log: Path) -> str:
     return lines[-1].replace(str(ROOT), ".")[-300:] if lines else "it said nothing"
 
 
-def _llamacpp(number: int, log: Path, model: Path, fleet: Fleet) -> Engine:
+def restart(engine: Engine, folder: Path, model: Path, fleet: Fleet) -> None:
+    """Another process of a llama.cpp that is gone, at its address. Raises NotStarted."""
+    log = folder / f"{fleet.kind}{engine.name[1:]}.log"
+    engine.process = _llamacpp(int(engine.name[1:]), log, model, fleet, engine.port).process
+    ready(engine, log, 60.0)
+
+
+def _llamacpp(number: int, log: Path, model: Path, fleet: Fleet, port: int = 0) -> Engine:
     cache = {"cache_ram_mib": CACHE_MIB} if fleet.prefix_cache else {"cache_ram_mib": 0, "cache_prompt": False}
     settings = {
         "name": f"e{number}",
@@ -147,7 +156,7 @@ def _llamacpp(number: int, log: Path, model: Path, fleet: Fleet) -> Engine:
         "threads": 1,
         "extra": cache,
     }
-    port = free_port()
+    port = port or free_port()
     launch = {"settings": settings, "cores": os.cpu_count() or 1, "port": port}
     command = [sys.executable, "-m", "penstock.engines.llamacpp.child", str(os.getpid())]
     environment = {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(ROOT / "src"), **os.environ}
@@ -161,12 +170,13 @@ def _llamacpp(number: int, log: Path, model: Path, fleet: Fleet) -> Engine:
     return Engine(f"e{number}", "llamacpp", port, process)
 
 
-def _vllm(number: int, log: Path) -> Engine:
+def _vllm(number: int, log: Path, flags: Sequence[str]) -> Engine:
     port = free_port()
     core = str(number % (os.cpu_count() or 1))
     command = [
         str(VLLM), "serve", str(port), "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager",
         "--enable-prefix-caching", "--enable-prompt-tokens-details", "--block-size", "32",
+        *flags,
     ]  # fmt: skip
     environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": core}
     with log.open("wb") as out:

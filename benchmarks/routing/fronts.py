@@ -53,20 +53,24 @@ class Front:
         return "this checkout"
 
 
-def penstock(policy: str, max_in_flight: int = 0) -> Callable[[Path, Addresses], list[str]]:
-    """`max_in_flight`: requests that an engine is sent at a time, the others wait in the gateway; 0: all are sent."""
+def penstock(
+    policy: str, max_in_flight: int = 0, *, records: int = 200, models: Sequence[str] = (MODEL,)
+) -> Callable[[Path, Addresses], list[str]]:
+    """`max_in_flight`: requests that an engine is sent at a time, the others wait in the gateway; 0: all are sent.
+    `records`: of requests that have ended, kept to be asked for. `models`: without any, engines are asked.
+    """
 
     def command(folder: Path, at: Addresses) -> list[str]:
         wanted = {
             "listen": {"host": "127.0.0.1", "port": at.listen},
-            "admin": {"host": "127.0.0.1", "port": at.admin},
+            "admin": {"host": "127.0.0.1", "port": at.admin, "records": records},
             "workers": 1,
             "engines": [
                 {
                     "kind": "http",
                     "name": engine.name,
                     "url": f"{engine.url}/v1",
-                    "models": [MODEL],
+                    "models": list(models),
                     "max_in_flight": max_in_flight,
                 }
                 for engine in at.engines
@@ -129,6 +133,12 @@ def started(front: Front, engines: Sequence[Engine], folder: Path, patience_s: f
         yield at.listen
     finally:
         _stop(process)
+
+
+def admin_url(folder: Path) -> str:
+    """Of the Penstock that was started in `folder`."""
+    port = json.loads((folder / "penstock.yaml").read_text())["admin"]["port"]
+    return f"http://127.0.0.1:{port}"
 
 
 def _answers(port: int) -> bool:

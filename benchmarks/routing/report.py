@@ -18,6 +18,8 @@ from benchmarks.routing.plot import svg
 
 RESULTS = ROOT / "results" / "routing"
 PARTS = ("cells", "requests")
+PROOFS = ("outages", "lora")
+"""What else was run, each with its bars in raw-NAME.json."""
 Own = Mapping[str, Any]
 
 
@@ -85,13 +87,20 @@ def load_raw(folder: Path = RESULTS) -> dict[str, Any]:
     return raw | {part: json.loads((folder / f"raw-{part}.json").read_text()) for part in PARTS}
 
 
-def document(raw: Mapping[str, Any]) -> dict[str, Any]:
+def proofs(folder: Path) -> dict[str, Any]:
+    """Those that were ever run."""
+    paths = {name: folder / f"raw-{name}.json" for name in PROOFS}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+
+
+def document(raw: Mapping[str, Any], proved: Mapping[str, Any]) -> dict[str, Any]:
     figures = Figures(raw)
     kept = ("when", "seconds", "machine", "versions", "fleets", "rates", "absent", "quick", "decision")
     return {
         "name": "routing",
         **{key: raw[key] for key in kept},
-        "bars": [bar.as_json() for bar in bars(figures)],
+        "proofs": {name: {key: doc[key] for key in ("when", "machine", "figures")} for name, doc in proved.items()},
+        "bars": [*(bar.as_json() for bar in bars(figures)), *(bar for doc in proved.values() for bar in doc["bars"])],
         "figures": figures.table(),
     }
 
@@ -144,7 +153,7 @@ def _ran(doc: Mapping[str, Any], name: str) -> bool:
 
 def write(raw: Mapping[str, Any], folder: Path = RESULTS) -> dict[str, Any]:
     """Renders everything that follows from the raw data."""
-    doc = document(raw)
+    doc = document(raw, proofs(folder))
     (folder / "latest.json").write_text(json.dumps(doc, indent=1) + "\n")
     (folder / "report.md").write_text(markdown(doc))
     (folder / "plot.svg").write_text(svg(doc["figures"]))

@@ -9,13 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.routing.adapters import write_adapter
 from penstock.core.endpoint import EngineState
 from penstock.engines.kv_events import Gap, KvEvents, Stored
 from penstock.engines.lora import AdapterExists, AdapterNotFound, AdapterRefused, Adapters
 from penstock.engines.process.status import Patience, ProcessStatus
 from penstock.engines.vllm.settings import VllmSettings
 from penstock.engines.vllm.supervise import VllmProcess
-from tests.real.adapters import write_adapter
 from tests.real.conftest import SCRIPT
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.real.adapters import write_adapter
+from benchmarks.routing.adapters import write_adapter
 from tests.real.conftest import READY_WITHIN_S, SCRIPT
 from tests.real.test_managed_vllm import DEPS
 from tests.worlds.platform import Platform, up

@@ -1,0 +1,69 @@
+"""What is said of a fault: from rows to figures, from figures to bars."""
+
+from typing import Any
+
+import pytest
+
+from benchmarks.routing import lora, signals
+from benchmarks.routing.outages import bars, told
+from benchmarks.routing.workloads import OUT_TOKENS
+
+
+def answer(error: str = "", ttft_s: float | None = 0.2, tokens: int = OUT_TOKENS, engine: str = "e0") -> dict[str, Any]:
+    return {"error": error, "ttft_s": ttft_s, "tokens": tokens, "engine": engine, "during": True}
+
+
+def record(*started: float, ttft_s: float | None = 1.0) -> dict[str, Any]:
+    return {"ttft_s": ttft_s, "attempts": [{"engine": "e0", "started_s": at} for at in started]}
+
+
+def found(answers: list[dict[str, Any]], records: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "victim": "e1", "repair_s": 0.1, "recovery_s": 3.0, "seen": {}, "answers": answers, "records": records,
+    }  # fmt: skip
+
+
+def held(of: dict[str, Any]) -> dict[str, bool]:
+    return {bar.name.removeprefix("outage_"): bar.holds for bar in bars({"killed": of})}
+
+
+def test_all_is_well() -> None:
+    of = told(found([answer(), answer(engine="e1")], [record(0.0), record(0.0)]))
+    assert all(held(of).values())
+    assert (of["victims_share"], of["attempts"]) == (0.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("answers", "records", "missed"),
+    [
+        ([answer("status 503", None)], [record(0.0)], "killed_unanswered"),
+        ([answer(tokens=OUT_TOKENS + 1)], [record(0.0)], "answers_of_wrong_length"),
+        ([answer()], [record(0.0, 1.5)], "tries_after_first_byte"),
+        ([answer()], [record(0.0, 0.5)], "retry_amplification"),
+        ([answer()], [], "requests_without_record"),
+    ],
+)
+def test_each_bar_can_be_missed(answers: list[dict[str, Any]], records: list[dict[str, Any]], missed: str) -> None:
+    assert not held(told(found(answers, records)))[missed]
+
+
+def test_an_answer_that_breaks_off_after_its_first_byte_is_no_retriable_request() -> None:
+    of = told(found([answer("cut off", 0.2), answer()], [record(0.0), record(0.0)]))
+    assert (of["unanswered"], of["cut_after_first_byte"]) == (0, 1)
+
+
+def test_a_hit_follows_its_like_on_the_same_engine() -> None:
+    rows = [{"engine": engine, "adapter": adapter} for engine, adapter in ["ar", "bb", "ar", "bb", "ab", "bb"]]
+    assert lora.hit_share(rows) == 0.75
+    assert lora.hit_share(rows[:2]) == 0.0
+
+
+def test_the_recorded_release_misses_nothing_and_every_series_that_is_dropped_is_flagged() -> None:
+    text = (signals.RECORDED / f"vllm-{signals.NEW}.txt").read_text()
+    of = signals.read(text, signals.NEW)
+    assert of["dropped"] > 5
+    assert [bar.holds for bar in signals.bars(of)] == [True] * 3
+    hurt = signals.read(
+        "\n".join(line for line in text.splitlines() if "num_requests_waiting" not in line), signals.NEW
+    )
+    assert hurt["missing"] == ["waiting"]
