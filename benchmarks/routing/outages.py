@@ -14,7 +14,7 @@ import random
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -103,12 +103,24 @@ def prove(*, quick: bool = False) -> Proof:
                     restart(victim, folder, model, fleet)
 
                 with started(front, engines, own) as port:
-                    found = asyncio.run(
-                        outage(fault, Victim(victim, again), port, admin_url(own), QUICK_FAULT_S if quick else FAULT_S)
-                    )
+                    lasting_s = QUICK_FAULT_S if quick else FAULT_S
+                    found = _run(outage(fault, Victim(victim, again), port, admin_url(own), lasting_s))
                 figures[fault], raw[fault] = told(found), found
                 say(f"{fault}: {figures[fault]}")
     return Proof(bars(figures), figures, raw)
+
+
+def _run(outage: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Raises NotStarted, also from inside groups of tasks."""
+    try:
+        return asyncio.run(outage)
+    except BaseExceptionGroup as errors:
+        if (own := errors.subgroup(NotStarted)) is None:
+            raise
+        leaf: BaseException = own
+        while isinstance(leaf, BaseExceptionGroup):
+            leaf = leaf.exceptions[0]
+        raise leaf from errors
 
 
 async def outage(fault: str, victim: Victim, port: int, admin: str, lasting_s: float) -> dict[str, Any]:
