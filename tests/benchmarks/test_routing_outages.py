@@ -58,6 +58,13 @@ def test_a_hit_follows_its_like_on_the_same_engine() -> None:
     assert lora.hit_share(rows[:2]) == 0.0
 
 
+def test_an_answer_is_of_the_model_whose_words_it_begins_with() -> None:
+    texts = {"smollm2": ["The Mill is a"], "red": ["The Mill of the hill, a "], "blue": ["A mill"]}
+    policies = {name: {"same": [], "asked": []} for name in lora.POLICIES}
+    policies["balanced"]["same"] = [("red", 0, "The Mill of the hill, a small"), ("blue", 0, "The Mill is a")]
+    assert lora.told({"texts": texts, "policies": policies})["of_another"] == 1
+
+
 def test_the_recorded_release_misses_nothing_and_every_series_that_is_dropped_is_flagged() -> None:
     text = (signals.RECORDED / f"vllm-{signals.NEW}.txt").read_text()
     of = signals.read(text, signals.NEW)
