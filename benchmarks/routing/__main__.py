@@ -5,22 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
 from benchmarks.gateway.gateways import NotStarted
-from benchmarks.limits.proof import Proof
 from benchmarks.limits.report import began
 from benchmarks.limits.report import document as proof_document
 from benchmarks.limits.report import save as save_proof
-from benchmarks.routing import lora, outages, report
+from benchmarks.routing import report
 from benchmarks.routing.fronts import install
+from benchmarks.routing.proofs import PROOFS
 from benchmarks.routing.session import Options, run
-
-PROOFS: Mapping[str, Callable[..., Proof]] = {"outages": outages.prove, "lora": lora.prove}
-"""What stands beside the comparison of routers; each keeps its raw-NAME.json."""
 
 
 def names(text: str) -> list[str]:

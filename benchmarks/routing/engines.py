@@ -190,7 +190,7 @@ def ready(engine: Engine, log: Path, patience_s: float) -> None:
     until = time.monotonic() + patience_s
     while time.monotonic() < until and engine.process.poll() is None:
         with contextlib.suppress(OSError):
-            _get(f"{engine.url}/health", 5)
+            get(f"{engine.url}/health", 5)
             return
         time.sleep(0.1)
     raise NotStarted(f"{engine.kind} {engine.name} is not ready: {last_words(log)}")
@@ -235,10 +235,10 @@ def read_counters(kind: Kind, text: str) -> Counted:
 
 
 def _scrape(engine: Engine) -> Counted:
-    return read_counters(engine.kind, _get(f"{engine.url}/metrics", 60))
+    return read_counters(engine.kind, get(f"{engine.url}/metrics"))
 
 
-def _get(url: str, patience_s: float) -> str:
+def get(url: str, patience_s: float = 60.0) -> str:
     """A body, never through a proxy. Raises OSError, also for an error status."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(url, timeout=patience_s) as answer:

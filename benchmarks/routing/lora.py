@@ -10,7 +10,6 @@ import asyncio
 import json
 import random
 import tempfile
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -23,7 +22,7 @@ from benchmarks.limits.proof import Proof
 from benchmarks.routing import signals
 from benchmarks.routing.adapters import write_adapter
 from benchmarks.routing.client import ask
-from benchmarks.routing.engines import MODEL, Engine, Fleet, absent, running
+from benchmarks.routing.engines import MODEL, Fleet, absent, get, running
 from benchmarks.routing.fronts import Front, penstock, started
 from benchmarks.routing.workloads import words
 
@@ -56,7 +55,9 @@ def prove(*, quick: bool = False) -> Proof:
                         "same": asyncio.run(_same(port)),
                         "asked": asyncio.run(_asked(port, policy, QUICK_REQUESTS if quick else REQUESTS)),
                     }
-            read = signals.read(*_metrics(engines[0]))
+            # Every series that vLLM has is there once an adapter was at work.
+            version = json.loads(get(f"{engines[0].url}/version"))["version"]
+            read = signals.read(get(f"{engines[0].url}/metrics"), version)
     found = {"texts": texts, "policies": rows}
     figures = {"adapters": told(found), "signals": read}
     say(f"adapters: {figures}")
@@ -173,13 +174,3 @@ def bars(of: Mapping[str, Any]) -> list[Bar]:
 
 def _over(own: float, other: float) -> float | None:
     return round(own / other, 4) if other else None
-
-
-def _metrics(engine: Engine) -> tuple[str, str]:
-    """Its metrics, and its version."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"{engine.url}/metrics", timeout=60) as answer:
-        text = str(answer.read(), "utf-8")
-    with direct.open(f"{engine.url}/version", timeout=60) as answer:
-        version = str(json.load(answer)["version"])
-    return text, version

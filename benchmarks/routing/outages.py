@@ -13,7 +13,6 @@ import json
 import random
 import tempfile
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ from benchmarks.gateway.gateways import ROOT, NotStarted
 from benchmarks.gateway.session import say
 from benchmarks.limits.proof import Proof
 from benchmarks.routing.client import Answer, ask
-from benchmarks.routing.engines import FLEETS, MODEL, Engine, quick_model, restart, running
+from benchmarks.routing.engines import FLEETS, MODEL, Engine, get, quick_model, restart, running
 from benchmarks.routing.faults import FAULTS, Victim
 from benchmarks.routing.fronts import Front, admin_url, penstock, started
 from benchmarks.routing.workloads import OUT_TOKENS, prompt, words
@@ -174,21 +173,15 @@ def _tries(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _records(admin: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _asked(f"{admin}/admin/requests?limit={RECORDS}")["requests"]
+    found: list[dict[str, Any]] = json.loads(get(f"{admin}/admin/requests?limit={RECORDS}"))["requests"]
     return found
 
 
 def _engine(admin: str, name: str) -> dict[str, Any]:
     """What the gateway knows of an engine's load."""
-    rows = _asked(f"{admin}/admin/engines")["engines"]
+    rows = json.loads(get(f"{admin}/admin/engines"))["engines"]
     load = next((row.get("load") or {} for row in rows if row["name"] == name), {})
     return {key: load.get(key) for key in ("running", "waiting", "kv_utilisation")}
-
-
-def _asked(url: str) -> Any:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(url, timeout=30) as answer:
-        return json.load(answer)
 
 
 def told(found: Mapping[str, Any]) -> dict[str, Any]:

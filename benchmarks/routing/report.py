@@ -15,11 +15,10 @@ from benchmarks.gateway.gateways import ROOT
 from benchmarks.routing.figures import Figures, bars
 from benchmarks.routing.fronts import known
 from benchmarks.routing.plot import svg
+from benchmarks.routing.proofs import PROOFS
 
 RESULTS = ROOT / "results" / "routing"
 PARTS = ("cells", "requests")
-PROOFS = ("outages", "lora")
-"""What else was run, each with its bars in raw-NAME.json."""
 Own = Mapping[str, Any]
 
 

@@ -179,7 +179,7 @@ class Relay:
         self.has_standin = False
         """Another model or pool may be asked should these engines fail."""
         self.may_move: Callable[[int], bool] | None = None
-        """Whether an answer with this status may be dropped for another engine's."""
+        """Whether an error with this status may be dropped for another engine's answer. Not asked of what is well."""
         self.queue_s = 0.0
         self.queued: Wait[RequestError | None] | None = None
         """What it waits for in the queue, while it does."""
@@ -319,7 +319,7 @@ class Relay:
     # -- Sink -------------------------------------------------------------------------------------------------------
 
     def head(self, head: ResponseHead) -> None:
-        if head.status >= 429 and self.may_move is not None and self.may_move(head.status):
+        if head.status >= 400 and self.may_move is not None and self.may_move(head.status):
             reason = f"The engine answered {head.status} and another was asked."
             self.expire(UpstreamFailed(reason, code="upstream_busy"))
             return

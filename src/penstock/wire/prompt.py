@@ -31,6 +31,7 @@ def prompt_from(fields: PromptFields) -> bytes:
 
     The last bracket or quote is left out: it moves when the conversation goes on, and would spoil the block it is in.
     """
+    # Most requests have messages alone.
     if fields.tools is fields.system is fields.instructions is fields.prompt is fields.input is NOTHING:
         return bytes(fields.messages)[:-1]
     parts = (fields.tools, fields.system, fields.instructions, fields.messages, fields.prompt, fields.input)
