@@ -9,6 +9,7 @@ from pathlib import Path
 
 from penstock.core.errors import ConfigError, RequestError
 from penstock.state.identity.database import TIMEOUT_S, Query, Row, Value, turn, unavailable
+from penstock.state.write_ahead import write_ahead
 
 
 class Sqlite:
@@ -48,8 +49,8 @@ class Sqlite:
                 self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
                 made = sqlite3.connect(self._path, timeout=TIMEOUT_S, isolation_level=None, check_same_thread=False)
-                # Readers of other processes go on while one writes; a commit is on the disk when it returns.
-                made.execute("PRAGMA journal_mode=WAL")
+                write_ahead(made, TIMEOUT_S)
+                # A commit is on the disk when it returns.
                 made.execute("PRAGMA synchronous=FULL")
             except (OSError, sqlite3.Error) as error:
                 why = error.strerror if isinstance(error, OSError) else error

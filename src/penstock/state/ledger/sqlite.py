@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from penstock.core.errors import ConfigError
 from penstock.state.ledger.sql import Sql
 from penstock.state.ledger.store import Store, StoreAway
+from penstock.state.write_ahead import write_ahead
 
 FILE = "ledger.sqlite"
 WAIT_S = 5.0
@@ -75,8 +76,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
         path.chmod(0o600)
-        # Readers never block the writer. FULL: a journal is deleted only when its charges are on the disk.
-        connection.execute("PRAGMA journal_mode = WAL")
+        write_ahead(connection, WAIT_S)
+        # FULL: a journal is deleted only when its charges are on the disk.
         connection.execute("PRAGMA synchronous = FULL")
     except (sqlite3.Error, OSError) as error:
         raise StoreAway(f"ledger: cannot open {path}: {error}") from error

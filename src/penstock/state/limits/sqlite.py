@@ -17,6 +17,7 @@ from penstock.core.errors import ConfigError
 from penstock.policy.limit.account import Account
 from penstock.policy.limit.statement import Answers, Batch
 from penstock.state.limits.store import Now, StoreAway, steady
+from penstock.state.write_ahead import write_ahead
 
 SWEEP_US = 60_000_000
 BUSY_S = 1.0
@@ -36,8 +37,8 @@ class SqliteStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            for pragma in ("journal_mode=wal", "synchronous=normal"):
-                self._base.execute(f"pragma {pragma}")
+            write_ahead(self._base, BUSY_S)
+            self._base.execute("pragma synchronous=normal")
             self._base.executescript(SCHEMA)
             (seen_us,) = self._base.execute("select coalesce(max(seen_us), 0) from limit_account").fetchone()
         except (OSError, sqlite3.Error) as error:
