@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from penstock.core.engine import Flow, ResponseHead
 from penstock.core.errors import RequestError
-from penstock.engines.http.upstream import Pool, Upstream
+from penstock.engines.http.pool import Pool
+from penstock.engines.http.upstream import Upstream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 

@@ -12,7 +12,8 @@ from penstock.core.errors import UpstreamFailed, UpstreamTimeout
 from penstock.core.request import Request
 from penstock.core.tasks import Tasks
 from penstock.engines.http.exchange import HttpExchange
-from penstock.engines.http.upstream import Pool, Upstream
+from penstock.engines.http.pool import Pool
+from penstock.engines.http.upstream import Upstream
 from penstock.wire.heads import framed, upstream_head
 
 STANDSTILL_S = 1.0

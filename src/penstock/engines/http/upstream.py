@@ -17,6 +17,7 @@ from penstock.wire.heads import READ_OF_RESPONSE, without
 
 if TYPE_CHECKING:
     from penstock.engines.http.exchange import HttpExchange
+    from penstock.engines.http.pool import Pool
 
 LONGEST_HEAD = 256 * 1024
 NO_BODY = frozenset({204, 304})
@@ -51,6 +52,7 @@ class Upstream(asyncio.Protocol):
         "_whole",
         "lost",
         "on_body",
+        "streamed_at",
         "transport",
     )
 
@@ -67,6 +69,8 @@ class Upstream(asyncio.Protocol):
         """Heads in a row that did not repeat the one before."""
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.lost = False
+        self.streamed_at = 0.0
+        """When a streamed answer left it idle; 0 while it is in use, or after another answer."""
         self._clear()
 
     def _clear(self) -> None:
@@ -85,6 +89,7 @@ class Upstream(asyncio.Protocol):
     def start(self, exchange: HttpExchange, payload: bytes) -> None:
         """Sends a request; its answer goes to `exchange.sink`."""
         self._exchange = exchange
+        self.streamed_at = 0.0
         self.transport.write(payload)
 
     def drop(self) -> None:
@@ -189,7 +194,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
-        self._pool.forget(self)
+        self._pool.lost(self)
         exchange = self._exchange
         if exchange is None:
             return
@@ -293,6 +298,7 @@ class Upstream(asyncio.Protocol):
         if done:
             self._exchange = None
             reusable = self._keep_alive and not self._surplus and not self.lost
+            self.streamed_at = monotonic() if self._length is None and reusable else 0.0
             self._clear()
             # Before the sink hears of the end: a pipelined request may then take this connection.
             if reusable:
@@ -315,34 +321,3 @@ class Upstream(asyncio.Protocol):
         if exchange is not None:
             exchange.ended()
             exchange.sink.failed(error)
-
-
-class Pool:
-    """Idle connections to one address, the most recently used first: the others may rest and close."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._idle: list[Upstream] = []
-        self.closed = False
-
-    def take(self) -> Upstream | None:
-        return self._idle.pop() if self._idle else None
-
-    def release(self, upstream: Upstream) -> None:
-        if self.closed or len(self._idle) >= self._most:
-            upstream.transport.close()
-        else:
-            self._idle.append(upstream)
-
-    def forget(self, upstream: Upstream) -> None:
-        if upstream in self._idle:
-            self._idle.remove(upstream)
-
-    def close(self) -> None:
-        self.closed = True
-        for upstream in self._idle:
-            upstream.transport.close()
-        self._idle.clear()
-
-    def __repr__(self) -> str:
-        return f"<Pool {len(self._idle)} idle>"
