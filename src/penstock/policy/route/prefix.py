@@ -5,7 +5,8 @@ of its length, and a prompt of any size has few entries.
 """
 
 from collections.abc import Sequence
-from zlib import crc32
+
+from xxhash import xxh3_64_intdigest
 
 PER_SIZE = 8
 """Blocks of one size before the size doubles."""
@@ -26,10 +27,10 @@ def prompt_chain(prompt: bytes, block_bytes: int, seed: str) -> tuple[int, ...]:
     """Hashes of the whole blocks of `prompt`, each over all bytes before its end; a rest has none.
 
     Equal in every process, so workers and replicas agree. `seed` separates what may not share a cache (model, tenant).
-    An entry is the offset of its end and a CRC-32: two prompts are confused once in four billion, which costs a
-    routing decision its affinity and nothing else.
+    An entry is XXH3 in 64 bits of its block, seeded with the entry before it. Two prompts of one hash, made on purpose,
+    cost a routing decision its affinity and nothing else.
     """
-    value = crc32(seed.encode())
+    value = xxh3_64_intdigest(seed.encode())
     total = len(prompt)
     view = memoryview(prompt)
     chain: list[int] = []
@@ -37,7 +38,7 @@ def prompt_chain(prompt: bytes, block_bytes: int, seed: str) -> tuple[int, ...]:
     while start + size <= total:
         stop = min(start + PER_SIZE * size, total)
         chain += [
-            end << 32 | (value := crc32(view[end - size : end], value)) for end in range(start + size, stop + 1, size)
+            (value := xxh3_64_intdigest(view[end - size : end], value)) for end in range(start + size, stop + 1, size)
         ]
         start += PER_SIZE * size
         size *= 2
