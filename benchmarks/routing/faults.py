@@ -12,15 +12,28 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from benchmarks.routing.client import request_bytes
-from benchmarks.routing.engines import MODEL, Engine
+from benchmarks.routing.engines import MODEL, Engine, Kind
 from benchmarks.routing.workloads import words
 
 STOPPED_S, RUNNING_S = 0.08, 0.02
 """Of a slowed engine, in turn: it gets a fifth of its time."""
-FILLERS = 6
-"""Requests past the gateway to an engine of two slots: two fill them, four wait there."""
-FILLER_WORDS, FILLER_TOKENS = 560, 200
-"""592 tokens to read, 200 to write: two fifths of a slot's context. Slots and queue are full, the KV cache is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Requests that do not come through the gateway, so many at a time, each with a prompt of its own."""
+
+    count: int
+    words: int
+    """To read, about as many tokens."""
+    tokens: int
+    """To write."""
+
+
+CROWD = Others(6, 560, 200)
+"""For a llama.cpp of two slots: two run, four wait there."""
+FILLING = Others(12, 180, 300)
+"""For a vLLM that decodes eight at a time, with room for half of what they grow to: it is full, and puts some back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +87,23 @@ async def slowed(victim: Victim) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def crowded(victim: Victim) -> AsyncIterator[None]:
+    """Others fill the slots and the queue of a llama.cpp."""
+    async with _asked_by(CROWD, victim):
+        yield
+
+
+@asynccontextmanager
 async def filled(victim: Victim) -> AsyncIterator[None]:
-    """Others, who do not come through the gateway, fill its slots and its queue."""
+    """Others fill the KV cache of a vLLM."""
+    async with _asked_by(FILLING, victim):
+        yield
+
+
+@asynccontextmanager
+async def _asked_by(others: Others, victim: Victim) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as tasks:
-        fillers = [tasks.create_task(_fill(victim.engine.port, number)) for number in range(FILLERS)]
+        fillers = [tasks.create_task(_fill(victim.engine.port, others, number)) for number in range(others.count)]
         try:
             yield
         finally:
@@ -85,12 +111,12 @@ async def filled(victim: Victim) -> AsyncIterator[None]:
                 filler.cancel()
 
 
-async def _fill(port: int, number: int) -> None:
-    """One long request after the other, each with a prompt of its own."""
+async def _fill(port: int, others: Others, number: int) -> None:
+    """One request after the other."""
     rng = random.Random(f"filler {number}")
     while True:
-        prompt = words(rng, FILLER_WORDS)
-        wanted = request_bytes(port, MODEL, [{"role": "user", "content": prompt}], tokens=FILLER_TOKENS)
+        prompt = words(rng, others.words)
+        wanted = request_bytes(port, MODEL, [{"role": "user", "content": prompt}], tokens=others.tokens)
         with contextlib.suppress(OSError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
@@ -102,9 +128,9 @@ async def _fill(port: int, number: int) -> None:
         await asyncio.sleep(0.1)
 
 
-FAULTS: Mapping[str, Callable[[Victim], AbstractAsyncContextManager[None]]] = {
-    "killed": killed,
-    "paused": paused,
-    "slowed": slowed,
-    "filled": filled,
+FAULTS: Mapping[Kind, Mapping[str, Callable[[Victim], AbstractAsyncContextManager[None]]]] = {
+    "llamacpp": {"killed": killed, "paused": paused, "slowed": slowed, "crowded": crowded},
+    "vllm": {"filled": filled},
 }
+"""By the kind of engine they happen to. llama.cpp gives each slot a part of its KV cache, which one request alone can
+fill; vLLM's is shared by all that run."""

@@ -194,7 +194,7 @@ def bars(figures: Figures) -> list[Bar]:
         names = ["ttft_p50_s", "ttft_p95_s", *(["request_mean_s"] if loop == "closed" else [])]
         found += [_versus_best(figures, fleet, workload, name) for name in names]
     found += _skewed(figures)
-    found += [_hot_spot(figures), _failed(figures), _decision(figures.raw.get("decision", {}))]
+    found += [_hot_spot(figures), _failed(figures)]
     return [*found, *_gateway(GATEWAY_FILE)]
 
 
@@ -244,19 +244,6 @@ def _failed(figures: Figures) -> Bar:
     own = [group for key, group in figures.groups.items() if key[2] == DEFAULT]
     value = sum(group.failed for group in own) if own else None
     return Bar("default_requests_failed", value, 0, "requests", why="" if own else "not in this run")
-
-
-def _decision(cost: Raw) -> Bar:
-    value, why = decision_p99(cost), str(cost.get("absent", ""))
-    return Bar("decision_p99_us", value, 100, "us", strict=True, why=why or "not measured" * (value is None))
-
-
-def decision_p99(cost: Raw) -> float | None:
-    """Of the default policy, the chain over the prompt included."""
-    try:
-        return float(cost["policies"]["balanced"]["choose"]["p99_us"])
-    except (KeyError, TypeError):
-        return None
 
 
 def _gateway(path: Path) -> list[Bar]:

@@ -1,4 +1,4 @@
-"""What clients see while an engine is killed, paused, slowed down or filled: real llama.cpp engines behind
+"""What clients see while an engine is killed, paused, slowed down or full: real llama.cpp and vLLM engines behind
 `penstock up` with its default settings.
 
 A few clients ask without a pause; each fault lasts a while and ends, and the engine is waited for until it answers
@@ -14,8 +14,10 @@ import random
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.bars import Bar
@@ -23,7 +25,7 @@ from benchmarks.gateway.gateways import ROOT, NotStarted
 from benchmarks.gateway.session import say
 from benchmarks.limits.proof import Proof
 from benchmarks.routing.client import Answer, ask
-from benchmarks.routing.engines import FLEETS, MODEL, Engine, get, quick_model, restart, running
+from benchmarks.routing.engines import FLEETS, MODEL, Engine, Fleet, absent, get, quick_model, restart, running
 from benchmarks.routing.faults import FAULTS, Victim
 from benchmarks.routing.fronts import Front, admin_url, penstock, started
 from benchmarks.routing.workloads import OUT_TOKENS, prompt, words
@@ -38,8 +40,16 @@ PATIENCE_S = 90.0
 RECOVERY_S = 30.0
 """Bound on that: an engine that failed is left alone for 5 s, then 10, and gets its share of new requests after 10."""
 AMPLIFICATION = 1.1
+KV_BLOCKS = 64
+"""Of 32 tokens, in a vLLM that is to be filled."""
+FULL = 0.9
+"""Of a KV cache in use, from which on it counts as full."""
+LOOK_S = 1.0
 RECORDS = 1000
 """The most that the gateway hands out at once."""
+
+
+SMALL_KV = replace(FLEETS[1], flags=("--num-gpu-blocks-override", str(KV_BLOCKS)))
 
 
 class Load:
@@ -88,25 +98,34 @@ async def until(holds: Callable[[], bool], within_s: float) -> None:
 
 def prove(*, quick: bool = False) -> Proof:
     """Raises NotStarted."""
-    fleet, model = FLEETS[0], quick_model()
-    front = Front("penstock", "", penstock("balanced", records=RECORDS), environment={"PYTHONPATH": str(ROOT / "src")})
-    figures, raw = {}, {}
-    with tempfile.TemporaryDirectory(prefix="penstock-outages-") as name:
-        folder = Path(name)
-        with running(fleet, folder, model) as engines:
-            for number, fault in enumerate(FAULTS):
-                own = folder / fault
-                victim = engines[number % len(engines)]
-
-                def again(victim: Engine = victim) -> None:
-                    restart(victim, folder, model, fleet)
-
-                with started(front, engines, own) as port:
-                    lasting_s = QUICK_FAULT_S if quick else FAULT_S
-                    found = _run(outage(fault, Victim(victim, again), port, admin_url(own), lasting_s))
-                figures[fault], raw[fault] = told(found), found
-                say(f"{fault}: {figures[fault]}")
+    raw: dict[str, Any] = {}
+    for fleet in (FLEETS[0], SMALL_KV):
+        if why := absent(fleet):
+            raise NotStarted(why)
+        with tempfile.TemporaryDirectory(prefix="penstock-outages-") as name:
+            raw |= _befallen(fleet, Path(name), QUICK_FAULT_S if quick else FAULT_S)
+    figures = {fault: told(found) for fault, found in raw.items()}
     return Proof(bars(figures), figures, raw)
+
+
+def _befallen(fleet: Fleet, folder: Path, lasting_s: float) -> dict[str, dict[str, Any]]:
+    """What `outage` tells of each fault that may happen to engines of this fleet."""
+    front = Front("penstock", "", penstock("balanced", records=RECORDS), environment={"PYTHONPATH": str(ROOT / "src")})
+    model = quick_model()
+    found = {}
+    with running(fleet, folder, model) as engines:
+        for number, (fault, begin) in enumerate(FAULTS[fleet.kind].items()):
+            own = folder / fault
+            victim = engines[number % len(engines)]
+
+            def again(victim: Engine = victim) -> None:
+                restart(victim, folder, model, fleet)
+
+            with started(front, engines, own) as port:
+                load = Load(port, fault)
+                found[fault] = _run(outage(load, begin(Victim(victim, again)), victim, admin_url(own), lasting_s))
+            say(f"{fault}: {told(found[fault])}")
+    return found
 
 
 def _run(outage: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
@@ -122,22 +141,22 @@ def _run(outage: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
         raise leaf from errors
 
 
-async def outage(fault: str, victim: Victim, port: int, admin: str, lasting_s: float) -> dict[str, Any]:
+async def outage(
+    load: Load, fault: AbstractAsyncContextManager[None], victim: Engine, admin: str, lasting_s: float
+) -> dict[str, Any]:
     """One fault under load: the answers, the gateway's Records of them, and when what was."""
-    load = Load(port, fault)
     epoch = time.time() - time.monotonic()
     since = time.monotonic()
     async with load.running():
         await load.more(BEFORE)
         begun = time.monotonic()
-        async with FAULTS[fault](victim):
-            await asyncio.sleep(lasting_s)
-            seen = await asyncio.to_thread(_engine, admin, victim.engine.name)
+        async with fault:
+            seen = await _watched(admin, victim.name, begun + lasting_s)
             ended = time.monotonic()
         repaired = time.monotonic()
 
         def back() -> bool:
-            return any(a.ok and a.engine == victim.engine.name and a.sent > ended for a in load.answers)
+            return any(a.ok and a.engine == victim.name and a.sent > ended for a in load.answers)
 
         await until(back, PATIENCE_S)
         recovered = time.monotonic()
@@ -145,7 +164,7 @@ async def outage(fault: str, victim: Victim, port: int, admin: str, lasting_s: f
     await asyncio.sleep(1.0)  # answers are booked a moment after they are sent
     records = [r for r in await asyncio.to_thread(_records, admin) if r["time"] >= since + epoch - 0.01]
     return {
-        "victim": victim.engine.name,
+        "victim": victim.name,
         "lasted_s": round(ended - begun, 3),
         "repair_s": round(repaired - ended, 3),
         "recovery_s": round(recovered - repaired, 3),
@@ -177,11 +196,19 @@ def _records(admin: str) -> list[dict[str, Any]]:
     return found
 
 
+async def _watched(admin: str, name: str, until_s: float) -> list[dict[str, Any]]:
+    """What the gateway knows of an engine's load, again and again."""
+    seen = []
+    while (left_s := until_s - time.monotonic()) > 0:
+        await asyncio.sleep(min(LOOK_S, left_s))
+        seen.append(await asyncio.to_thread(_engine, admin, name))
+    return seen
+
+
 def _engine(admin: str, name: str) -> dict[str, Any]:
-    """What the gateway knows of an engine's load."""
     rows = json.loads(get(f"{admin}/admin/engines"))["engines"]
     load = next((row.get("load") or {} for row in rows if row["name"] == name), {})
-    return {key: load.get(key) for key in ("running", "waiting", "kv_utilisation")}
+    return {key: load.get(key) for key in ("running", "waiting", "kv_utilisation", "preemptions")}
 
 
 def told(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,8 +230,20 @@ def told(found: Mapping[str, Any]) -> dict[str, Any]:
         "slowest_ttft_s": max((each["ttft_s"] for each in during), default=None),
         "repair_s": found["repair_s"],
         "recovery_s": found["recovery_s"],
-        "seen": found["seen"],
+        "kv_utilisation": _middle(found["seen"]),
+        "preemptions": _added(found["seen"]),
     }
+
+
+def _middle(seen: Sequence[Mapping[str, Any]]) -> float | None:
+    """The KV cache's use: half of the looks found more. None of an engine that does not tell."""
+    told = [look["kv_utilisation"] for look in seen if look["kv_utilisation"] is not None]
+    return round(median(told), 4) if told else None
+
+
+def _added(seen: Sequence[Mapping[str, Any]]) -> float | None:
+    counted = [look["preemptions"] for look in seen if look["preemptions"] is not None]
+    return counted[-1] - counted[0] if counted else None
 
 
 def bars(figures: Mapping[str, Mapping[str, Any]]) -> list[Bar]:
@@ -225,14 +264,19 @@ def bars(figures: Mapping[str, Mapping[str, Any]]) -> list[Bar]:
     slowest = max(figures, key=lambda fault: figures[fault]["recovery_s"])
     worst = max(figures, key=lambda fault: _amplified(figures[fault]))
     every = list(figures.values())
+    full = figures.get("filled", {})
     return [
         *made,
+        Bar(
+            "outage_filled_kv_utilisation", full.get("kv_utilisation"), FULL, "share of the KV cache", "higher",
+            why=f"in the middle of the fault; {full.get('preemptions') or 0:g} requests were put back",
+        ),
         Bar("outage_recovery_s", figures[slowest]["recovery_s"], RECOVERY_S, "s until it answers again", why=slowest),
         Bar("outage_retry_amplification", round(_amplified(figures[worst]), 4), AMPLIFICATION, "tries", why=worst),
         Bar("outage_tries_after_first_byte", sum(of["tries_after_first_byte"] for of in every), 0, "tries"),
         Bar("outage_answers_of_wrong_length", sum(of["wrong_length"] for of in every), 0, "answers"),
         Bar("outage_requests_without_record", sum(of["requests"] - of["recorded"] for of in every), 0, "requests"),
-    ]
+    ]  # fmt: skip
 
 
 def _amplified(of: Mapping[str, Any]) -> float:

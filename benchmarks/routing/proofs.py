@@ -3,6 +3,10 @@
 from collections.abc import Callable, Mapping
 
 from benchmarks.limits.proof import Proof
-from benchmarks.routing import lora, outages
+from benchmarks.routing import decision, lora, outages
 
-PROOFS: Mapping[str, Callable[..., Proof]] = {"outages": outages.prove, "lora": lora.prove}
+PROOFS: Mapping[str, Callable[..., Proof]] = {
+    "decision": decision.prove,
+    "outages": outages.prove,
+    "lora": lora.prove,
+}

@@ -94,7 +94,7 @@ def proofs(folder: Path) -> dict[str, Any]:
 
 def document(raw: Mapping[str, Any], proved: Mapping[str, Any]) -> dict[str, Any]:
     figures = Figures(raw)
-    kept = ("when", "seconds", "machine", "versions", "fleets", "rates", "absent", "quick", "decision")
+    kept = ("when", "seconds", "machine", "versions", "fleets", "rates", "absent", "quick")
     return {
         "name": "routing",
         **{key: raw[key] for key in kept},

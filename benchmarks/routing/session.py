@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime
 import itertools
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -16,7 +13,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gateway.gateways import ROOT, NotStarted
+from benchmarks.gateway.gateways import NotStarted
 from benchmarks.gateway.session import machine, say
 from benchmarks.routing import fronts, workloads
 from benchmarks.routing.drive import Row, drive
@@ -85,7 +82,7 @@ def run(options: Options) -> dict[str, Any]:
     raw: dict[str, Any] = {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(), "quick": options.quick, "absent": {}, "versions": {}, "fleets": {}, "rates": {},
-        "decision": decision_cost(), "cells": [], "requests": [],
+        "cells": [], "requests": [],
     }  # fmt: skip
     begun = time.monotonic()
     wanted = options.engines or (("llamacpp",) if options.quick else [fleet.kind for fleet in FLEETS])
@@ -122,21 +119,6 @@ def _check(options: Options) -> None:
     ):
         if unknown := set(asked) - set(known):
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
-
-
-def decision_cost() -> dict[str, Any]:
-    """What `benchmarks.routing.decision` measures, in a process of its own; {"absent": why} when it fails."""
-    code = """
-import json
-from benchmarks.routing.decision import measure_chain, measure_choose
-policies = {name: measure_choose(name) for name in ("balanced", "round_robin", "power_of_two")}
-print(json.dumps({"chain": measure_chain(), "policies": policies}))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    if done.returncode:
-        return {"absent": (done.stderr.strip().splitlines() or ["no reason given"])[-1]}
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 class Session:

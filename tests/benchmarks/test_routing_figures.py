@@ -11,7 +11,7 @@ from benchmarks.bars import read_bars
 from benchmarks.routing import figures as module
 from benchmarks.routing import report
 from benchmarks.routing.engines import FLEETS
-from benchmarks.routing.figures import Figures, bars, decision_p99, interval, share_over_fair
+from benchmarks.routing.figures import Figures, bars, interval, share_over_fair
 from benchmarks.routing.session import Options, Session, run
 from benchmarks.routing.spread import Spread, spread
 
@@ -22,7 +22,7 @@ def made(speeds: dict[str, float], workload: str = "skewed_prefix", rounds: int 
     raw: dict[str, Any] = {
         "when": "2026-01-01T00:00:00+00:00", "seconds": 60.0, "quick": False, "versions": dict.fromkeys(speeds, "1"),
         "machine": {"cpu": "x", "cores": 2, "kernel": "6", "python": "3.11"}, "fleets": {"llamacpp": "4 engines"},
-        "rates": {"llamacpp": {"skewed_prefix": 1.5}}, "absent": {}, "cells": [], "requests": [], "decision": {},
+        "rates": {"llamacpp": {"skewed_prefix": 1.5}}, "absent": {}, "cells": [], "requests": [],
     }  # fmt: skip
     for number in range(rounds):
         for name, mean in speeds.items():
@@ -140,14 +140,6 @@ def test_what_is_absent_says_why_and_does_not_hold() -> None:
     assert "not installed: x" in bar(raw, "vllm_multi_turn_ttft_p50_vs_best")["why"]
     assert "did not start: y" in bar(raw, "llamacpp_skewed_prefix_ttft_p50_vs_best")["why"]
     assert not any(each.holds for each in bars(Figures(raw, 20)) if each.value is None)
-
-
-def test_decision_cost() -> None:
-    cost = {"policies": {"balanced": {"choose": {"p99_us": 80.0}}}}
-    assert decision_p99(cost) == 80
-    assert decision_p99({"absent": "no module"}) is None
-    assert bar(made({"penstock": 1}, decision=cost), "decision_p99_us")["holds"]
-    assert bar(made({"penstock": 1}, decision={"absent": "no module"}), "decision_p99_us")["why"] == "no module"
 
 
 def test_gateway_bars_come_from_the_gateway_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

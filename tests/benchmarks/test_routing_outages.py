@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.routing import lora, signals
+from benchmarks.routing import decision, lora, signals
 from benchmarks.routing.outages import bars, told
 from benchmarks.routing.workloads import OUT_TOKENS
 
@@ -17,14 +17,21 @@ def record(*started: float, ttft_s: float | None = 1.0) -> dict[str, Any]:
     return {"ttft_s": ttft_s, "attempts": [{"engine": "e0", "started_s": at} for at in started]}
 
 
-def found(answers: list[dict[str, Any]], records: list[dict[str, Any]]) -> dict[str, Any]:
+def look(kv_utilisation: float | None, preemptions: float | None = None) -> dict[str, Any]:
+    return {"kv_utilisation": kv_utilisation, "preemptions": preemptions}
+
+
+def found(
+    answers: list[dict[str, Any]], records: list[dict[str, Any]], seen: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
     return {
-        "victim": "e1", "repair_s": 0.1, "recovery_s": 3.0, "seen": {}, "answers": answers, "records": records,
+        "victim": "e1", "repair_s": 0.1, "recovery_s": 3.0, "seen": seen or [look(0.97, 3.0), look(0.98, 5.0)],
+        "answers": answers, "records": records,
     }  # fmt: skip
 
 
 def held(of: dict[str, Any]) -> dict[str, bool]:
-    return {bar.name.removeprefix("outage_"): bar.holds for bar in bars({"killed": of})}
+    return {bar.name.removeprefix("outage_"): bar.holds for bar in bars({"killed": of, "filled": of})}
 
 
 def test_all_is_well() -> None:
@@ -45,6 +52,16 @@ def test_all_is_well() -> None:
 )
 def test_each_bar_can_be_missed(answers: list[dict[str, Any]], records: list[dict[str, Any]], missed: str) -> None:
     assert not held(told(found(answers, records)))[missed]
+
+
+@pytest.mark.parametrize("seen", [[look(0.4), look(0.95), look(0.3)], [look(None)]])
+def test_a_cache_that_was_not_full_proves_nothing(seen: list[dict[str, Any]]) -> None:
+    of = told(found([answer()], [record(0.0)], seen))
+    assert [name for name, holds in held(of).items() if not holds] == ["filled_kv_utilisation"]
+
+
+def test_what_was_put_back_is_told() -> None:
+    assert told(found([answer()], [record(0.0)]))["preemptions"] == 2.0
 
 
 def test_an_answer_that_breaks_off_after_its_first_byte_is_no_retriable_request() -> None:
@@ -74,3 +91,12 @@ def test_the_recorded_release_misses_nothing_and_every_series_that_is_dropped_is
         "\n".join(line for line in text.splitlines() if "num_requests_waiting" not in line), signals.NEW
     )
     assert hurt["missing"] == ["waiting"]
+
+
+def test_a_decision_stands_beside_an_empty_loop() -> None:
+    of = decision.measure_choose("balanced", 50)
+    assert of["empty_loop"]["p50_us"] > 0
+    (bar,) = decision.bars(of | {"choose": of["choose"] | {"p99_us": 99.9}})
+    assert bar.holds
+    assert "empty loop" in bar.why
+    assert not decision.bars(of | {"choose": of["choose"] | {"p99_us": 100.0}})[0].holds
