@@ -32,8 +32,8 @@ class Others:
 
 CROWD = Others(6, 560, 200)
 """For a llama.cpp of two slots: two run, four wait there."""
-FILLING = Others(12, 180, 300)
-"""For a vLLM that decodes eight at a time, with room for half of what they grow to: it is full, and puts some back."""
+FILLING = Others(12, 230, 300)
+"""For a vLLM with room for seven of their prompts: the others wait for blocks."""
 
 
 @dataclass(frozen=True, slots=True)
