@@ -20,7 +20,7 @@ Key = tuple[str, str, str]
 """Fleet, workload, gateway."""
 
 DEFAULT, IN_TURN = "penstock", "penstock-round_robin"
-RESAMPLES = 1000
+RESAMPLES = 4000
 FAIR = 1.3
 """So many times its part of the load is a hot spot, if another engine has nothing to do."""
 STATISTICS = ("ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "request_mean_s")
@@ -99,10 +99,10 @@ def resampled(group: Group, seed: str, times: int = RESAMPLES) -> list[dict[str,
     return found
 
 
-def interval(values: Iterable[float]) -> list[float]:
-    """The middle 95 %."""
-    ranked = list(values)
-    return [round(percentile(ranked, 0.025), 4), round(percentile(ranked, 0.975), 4)]
+def interval(values: Iterable[float], others: int = 1) -> list[float]:
+    """The middle 95 %; wider by Bonferroni when it is one of so many that were looked at."""
+    ranked, tail = list(values), 0.025 / others
+    return [round(percentile(ranked, tail), 4), round(percentile(ranked, 1 - tail), 4)]
 
 
 def share_over_fair(served: Sequence[float]) -> float | None:
@@ -153,22 +153,25 @@ class Figures:
             own["ttft_p50_over_default"], own["ttft_p50_over_default_95"] = ratio
         return own
 
-    def ratio(self, over: Key, under: Key, name: str) -> tuple[float, list[float]] | None:
-        """`over`'s statistic by `under`'s and its interval; None when one of them did not run."""
+    def ratio(self, over: Key, under: Key, name: str, others: int = 1) -> tuple[float, list[float]] | None:
+        """`over`'s statistic by `under`'s and its interval, see `interval`; None when one of them did not run."""
         if over not in self._point or under not in self._point:
             return None
         pairs = zip(self._draws[over], self._draws[under], strict=True)
         value = self._point[over][name] / self._point[under][name]
-        return round(value, 4), interval(top[name] / low[name] for top, low in pairs)
+        return round(value, 4), interval((top[name] / low[name] for top, low in pairs), others)
 
     def against_best(self, fleet: str, workload: str, name: str) -> tuple[str, float, list[float]] | None:
-        """The best other gateway, the default's statistic by its, and the interval of that ratio."""
+        """The best other gateway, the default's statistic by its, and the interval of that ratio.
+
+        Which of them is best is seen in the same figures: the interval allows for that.
+        """
         here = [key for key in self._point if key[:2] == (fleet, workload)]
         others = [key for key in here if key[2] != DEFAULT]
         if not others:
             return None
         best = min(others, key=lambda key: self._point[key][name])
-        found = self.ratio((fleet, workload, DEFAULT), best, name)
+        found = self.ratio((fleet, workload, DEFAULT), best, name, len(others))
         return (best[2], *found) if found else None
 
 

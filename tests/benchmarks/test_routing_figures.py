@@ -185,3 +185,7 @@ def test_how_many_rounds(fleet: str, options: Options, rounds: int) -> None:
     chosen = next(each for each in FLEETS if each.kind == fleet)
     session._options, session._fleet, session._begun = options, chosen, 0.0
     assert [session._again(number, 1e9) for number in range(rounds + 1)] == [True] * rounds + [False]
+
+
+def test_the_best_of_several_needs_a_wider_interval() -> None:
+    assert interval((float(each) for each in range(1000)), 5) == [4.0, 994.0]
