@@ -211,7 +211,7 @@ def test_the_benchmark_blocks_show_a_run_with_its_missed_bars() -> None:
     assert "Not measured: smg." in table
     assert "1 of 3 bars hold; missed: lost, gone." in table
     assert "nginx 11.0 / 9.13" in generator().data_path(RUN)
-    assert generator().missed(RUN) == (
+    assert generator().told_missed(RUN["bars"]) == (
         "- `lost`: 3.5 ratio; wanted at most 2 ratio\n- `gone`: not measured; wanted at least 9 MB: absent"
     )
 
@@ -225,7 +225,7 @@ def test_without_a_full_run_the_blocks_say_so(tmp_path: Path) -> None:
     assert generator().full_run(quick) is None
     quick.write_text('{"quick": true}')
     assert generator().full_run(quick) is None
-    for block in (generator().benchmark, generator().data_path, generator().missed):
+    for block in (generator().benchmark, generator().data_path):
         assert generator().NO_RUN in block(None)
 
 

@@ -257,6 +257,10 @@ def _gateway(path: Path) -> list[Bar]:
         row = {}
     why = "" if row else "no row penstock-routing in results/gateway: run make bench"
     return [
-        Bar("routing_unary_vs_nginx", row.get("unary_vs_nginx"), 3.5, "ratio", why=why),
-        Bar("routing_chunk_vs_nginx", row.get("chunk_vs_nginx"), 1.3, "ratio", why=why),
+        Bar("routing_unary_vs_nginx", row.get("unary_vs_nginx"), 3.5, "ratio", why=why or _spent(row, "unary_us")),
+        Bar("routing_chunk_vs_nginx", row.get("chunk_vs_nginx"), 1.3, "ratio", why=why or _spent(row, "chunk_us")),
     ]
+
+
+def _spent(row: Raw, name: str) -> str:
+    return f"{row[name]:.1f} us of CPU" if name in row else ""
