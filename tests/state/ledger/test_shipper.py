@@ -1,10 +1,13 @@
 """The shipper: each entry once, whatever dies or goes away."""
 
+import asyncio
+import threading
 from pathlib import Path
 
 import anyio
 import pytest
 
+from penstock.core.tasks import Tasks
 from penstock.policy.price.book import Book
 from penstock.state.ledger.charge import Charge
 from penstock.state.ledger.journal import Journal, journal_folder
@@ -159,6 +162,38 @@ async def test_it_runs_beside_the_event_loop(tmp_path: Path) -> None:
     journal.close()
     assert await shipper.finish(10)
     assert len(charges(tmp_path)) == 51
+    shipper.close()
+
+
+@pytest.mark.anyio
+async def test_a_pass_that_outlives_its_runner_is_the_next_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was cancelled twice no longer waits for the thread; another pass beside it would share its connection."""
+    shipper = Shipper(tmp_path, lambda: store_of("", tmp_path), lambda: BOOK, interval_s=0.01)
+    begun, go_on, passes = threading.Event(), threading.Event(), 0
+
+    def step() -> bool:
+        nonlocal passes
+        passes += 1
+        begun.set()
+        go_on.wait(10)
+        return False
+
+    monkeypatch.setattr(shipper, "step", step)
+    tasks = Tasks()
+    running = tasks.spawn(shipper.run())
+    await asyncio.to_thread(begun.wait, 10)
+    for _ in range(2):
+        running.cancel()
+        await asyncio.sleep(0.01)
+    assert running.done()
+    finishing = tasks.spawn(shipper.finish(10))
+    await asyncio.sleep(0.05)
+    assert passes == 1
+    go_on.set()
+    assert await finishing
+    assert passes == 1
     shipper.close()
 
 

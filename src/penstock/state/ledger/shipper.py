@@ -72,6 +72,8 @@ class Shipper:
         self._pass_s = pass_s
         self._store: Store | None = None
         self._lock: int | None = None
+        self._passing: asyncio.Future[bool] | None = None
+        """The last pass, which may still run when whoever waited for it was cancelled."""
         self._back_off_s = 0.0
         self._places: dict[str, Place] = {}
         """As of the last pass, to tell how much waits while the store cannot be asked."""
@@ -173,8 +175,13 @@ class Shipper:
             self._store = None
 
     async def _bounded(self) -> bool:
-        """A pass in a thread; one that hangs in the store is broken off, and may be made again."""
-        passing = asyncio.ensure_future(asyncio.to_thread(self.step))
+        """A pass in a thread; one that hangs in the store is broken off, and may be made again.
+
+        Never two at once: they would share a connection, which one may close while the other uses it.
+        """
+        passing = self._passing
+        if passing is None or passing.done():
+            passing = self._passing = asyncio.ensure_future(asyncio.to_thread(self.step))
         try:
             while not (await asyncio.wait({passing}, timeout=self._pass_s))[0]:
                 if self._store is not None:

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -58,7 +58,8 @@ class Connection:
 
     def abort(self) -> None:
         if self._sqlite is not None:
-            self._sqlite.interrupt()
+            with suppress(sqlite3.ProgrammingError):  # the thread that uses it may just close it
+                self._sqlite.interrupt()
 
     def close(self) -> None:
         if self._sqlite is not None:
