@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from math import exp, log
 
-from penstock.bench.contract.compare import RATES, Compared, Comparison, Verdict
+from penstock.bench.contract.compare import RATES, Verdict
 from penstock.bench.contract.contract import RunSet
 from penstock.bench.contract.matrix import COST, Matrix, Place, Standing
 from penstock.bench.report import rows
 from penstock.bench.report.document import Block, Document, Plots, Table
 from penstock.bench.report.parts import parts_of
-from penstock.bench.report.plots.change import changes
+from penstock.bench.report.plots.change import Dot, dots
 from penstock.bench.report.plots.latency import curve
 from penstock.bench.report.units import digits, milli
 
-VERDICTS = {Standing.BEHIND: Verdict.WORSE, Standing.TIED: Verdict.INCONCLUSIVE, Standing.BEST: Verdict.BETTER}
+LIKE = {Standing.BEHIND: Verdict.WORSE, Standing.TIED: Verdict.INCONCLUSIVE, Standing.BEST: Verdict.BETTER}
+"""The verdict whose colour and shape a standing has."""
 
 
 def matrix_report(matrix: Matrix, sets: Mapping[str, RunSet]) -> Document:
@@ -22,13 +23,13 @@ def matrix_report(matrix: Matrix, sets: Mapping[str, RunSet]) -> Document:
     weighed = ", ".join(f"{metric} {weight:.0%}" for metric, weight in matrix.weights.items())
     note = (
         f"Weights: {weighed}. A score of 0.5 is half as good as the best: the weighted geometric mean of the ratios of "
-        "its values, over all stages. Intervals: 95%, round by round. What is `tied` the rounds cannot tell from the "
-        "best."
+        "its values, over all stages. Intervals: 95%, round by round. The rounds cannot tell a server that is tied "
+        "from the best."
     )
     blocks: list[Block] = [Table("Decision", header, found, note, words=True)]
-    if scores := [_row(place) for place in matrix.places if place.standing in VERDICTS]:
-        comparison = Comparison(Verdict.SAME, scores, [])
-        blocks.append(Plots("Scores", [changes(comparison, {}, 0.05, "Score against the best")]))
+    if scores := [_dot(place) for place in matrix.places if place.standing in LIKE]:
+        about = "How far each server's score is from the best server's, with its interval."
+        blocks.append(Plots("Scores", [dots("Score against the best", about, scores)]))
     parts = [(name, parts_of(runs)) for name, runs in sets.items()]
     if len(parts) == 2 and all(len(stages) > 1 for _, stages in parts):
         plots = [curve(parts, quantity) for quantity in ("ttft", "e2e")]
@@ -101,11 +102,9 @@ def shown(metric: str, value: float) -> str:
     return f"{value:.2%}" if metric == "ok_share" else digits(value, 4)
 
 
-def _row(place: Place) -> Compared:
-    return Compared(
-        "all stages", place.name, VERDICTS[place.standing], 1.0, place.score, place.score - 1, place.low - 1,
-        place.high - 1, place.p,
-    )  # fmt: skip
+def _dot(place: Place) -> Dot:
+    low, high = place.low - 1, place.high - 1
+    return Dot("all stages", place.name, place.score - 1, low, high, str(place.standing), LIKE[place.standing])
 
 
 def _stage(matrix: Matrix, stage: str) -> Table:
