@@ -155,6 +155,52 @@ async def test_who_leaves_takes_the_thread_along() -> None:
     assert store.aborted.is_set()
 
 
+class Slow:
+    """A store that answers when it is told to, aborted or not; two calls at once are an error."""
+
+    def __init__(self) -> None:
+        self.asked, self.go_on = threading.Event(), threading.Event()
+        self.busy = threading.Lock()
+        self.calls: list[str] = []
+
+    def _call(self, name: str) -> None:
+        assert self.busy.acquire(blocking=False)
+        self.calls.append(name)
+        self.asked.set()
+        assert self.go_on.wait(10)
+        self.busy.release()
+
+    def open(self) -> None:
+        self._call("open")
+
+    def totals(self, by: Sequence[str], span: Span) -> list[Total]:
+        self._call("totals")
+        return []
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self._call("close")
+
+
+async def test_a_connection_is_not_closed_under_a_question_whose_asker_left() -> None:
+    store = Slow()
+    costs = Costs(store)  # type: ignore[arg-type]
+    asking = asyncio.ensure_future(costs.totals("day", 30, NOW))
+    assert await asyncio.to_thread(store.asked.wait, 10)
+    for _ in range(2):  # after the second one nobody waits for the thread
+        asking.cancel()
+        await asyncio.sleep(0.01)
+    assert asking.cancelled()
+    closing = asyncio.ensure_future(costs.close())
+    await asyncio.sleep(0.05)
+    assert store.calls == ["open"]
+    store.go_on.set()
+    await closing
+    assert store.calls == ["open", "totals", "close"]
+
+
 async def test_a_store_of_a_newer_penstock_is_said_and_not_read(tmp_path: Path, costs: Costs) -> None:
     import sqlite3  # noqa: PLC0415 - to write what no Penstock of today does
 

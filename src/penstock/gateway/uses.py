@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from penstock.core.errors import ConfigError, Unavailable
 from penstock.core.limit import Measure
@@ -48,12 +49,13 @@ def limit_row(use: Use) -> Row:
 
 
 class Costs:
-    """Reads totals from a ledger of its own connection, in a thread, one question at a time."""
+    """Reads totals from a ledger of its own connection, in a thread of its own, one question at a time."""
 
     def __init__(self, store: Store, patience_s: float = PATIENCE_S) -> None:
         self._store = store
         self._patience_s = patience_s
         self._one = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "costs")
         self._open = False
         self._kept: dict[tuple[str, int], tuple[float, list[Row]]] = {}
         """What was answered, and when."""
@@ -75,14 +77,12 @@ class Costs:
 
     async def close(self) -> None:
         async with self._one:
-            if self._open:
-                await asyncio.to_thread(self._store.close)
-                self._open = False
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._closed)
+        self._thread.shutdown(wait=False)
 
     async def _asked(self, groups: Sequence[str], span: Span) -> list[Total]:
-        asking = asyncio.ensure_future(asyncio.to_thread(self._read, groups, span))
+        asking = asyncio.get_running_loop().run_in_executor(self._thread, self._read, groups, span)
         try:
-            # The thread cannot be left behind: the connection is its own until it ends.
             while not (await asyncio.wait({asking}, timeout=self._patience_s))[0]:
                 self._store.abort()
             return asking.result()
@@ -92,6 +92,11 @@ class Costs:
             raise
         except (StoreAway, ConfigError) as error:
             raise Unavailable(f"The ledger cannot be read: {error}", code="ledger_unavailable") from None
+
+    def _closed(self) -> None:
+        if self._open:
+            self._store.close()
+            self._open = False
 
     def _read(self, groups: Sequence[str], span: Span) -> list[Total]:
         try:

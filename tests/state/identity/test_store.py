@@ -1,5 +1,6 @@
 """The store in SQLite, and what is said when it cannot be used."""
 
+import asyncio
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 
 from penstock.config.state import State, data_folder
 from penstock.core.errors import ConfigError, PenstockError, Unavailable
+from penstock.core.tasks import Tasks
 from penstock.state.identity import sqlite as module
 from penstock.state.identity.fields import KeyFields, OrgFields
 from penstock.state.identity.open import identity_url, open_store
@@ -146,5 +148,33 @@ async def test_nobody_waits_for_its_turn_for_ever(path: Path, monkeypatch: pytes
     async with database.transaction(write=False):
         with pytest.raises(Unavailable, match="others wait"):
             await Store(database).version()
+    assert await Store(database).version() == 0
+    await database.close()
+
+
+LONG = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 2000000) SELECT count(*) FROM n"
+
+
+@pytest.mark.anyio
+async def test_a_connection_is_not_closed_under_a_statement_whose_caller_left(path: Path) -> None:
+    """SQLite's binding crashes the process then. Who is cancelled twice waits for nothing any more."""
+    database = module.Sqlite(path)
+    tasks, asked = Tasks(), asyncio.Event()
+
+    async def ask() -> None:
+        async with database.transaction(write=True) as query:
+            asked.set()
+            await query(LONG, ())
+
+    for _ in range(5):
+        asked.clear()
+        asking = tasks.spawn(ask())
+        await asked.wait()
+        for _ in range(2):
+            await asyncio.sleep(0.01)
+            asking.cancel()
+        await asyncio.wait({asking})
+        assert asking.cancelled()
+        await database.close()
     assert await Store(database).version() == 0
     await database.close()

@@ -3,30 +3,40 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from penstock.core.errors import ConfigError, RequestError
 from penstock.state.identity.database import TIMEOUT_S, Query, Row, Value, turn, unavailable
 from penstock.state.write_ahead import write_ahead
 
+T = TypeVar("T")
+
 
 class Sqlite:
-    """A Database in one file, which only its owner may read. Statements run in a thread: a disk may be slow."""
+    """A Database in one file, which only its owner may read. Statements run in a thread: a disk may be slow.
+
+    It is one thread, so a statement that goes on after its caller was cancelled comes before the rollback, and no
+    connection is closed under it, which would crash the process.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "identity")
 
     @asynccontextmanager
     async def transaction(self, *, write: bool) -> AsyncIterator[Query]:
         async with turn(self._turn, TIMEOUT_S):
-            connection = await asyncio.to_thread(self._connected)
+            connection = await self._in_thread(self._connected)
 
             async def query(statement: str, values: Sequence[Value]) -> list[Row]:
-                return await asyncio.to_thread(_run, connection, statement, values)
+                return await self._in_thread(partial(_run, connection, statement, values))
 
             await query("BEGIN IMMEDIATE" if write else "BEGIN", ())
             try:
@@ -39,9 +49,15 @@ class Sqlite:
 
     async def close(self) -> None:
         async with self._turn:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            await self._in_thread(self._closed)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _closed(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
