@@ -43,7 +43,8 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Machines that run tests are busy, and the client's processes wait for them. What makes a run invalid has tests of
     its own."""
     monkeypatch.setattr(health, "MOST_LAG_S", 5.0)
-    monkeypatch.setattr(health, "LEAST_RATE", 0.5)
+    monkeypatch.setattr(health, "LEAST_RATE", 0.0)
+    monkeypatch.setattr(health, "MOST_CORE", 100.0)
 
 
 @pytest.fixture
