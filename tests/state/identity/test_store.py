@@ -3,7 +3,9 @@
 import asyncio
 import sqlite3
 import stat
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from penstock.config.state import State, data_folder
 from penstock.core.errors import ConfigError, PenstockError, Unavailable
 from penstock.core.tasks import Tasks
 from penstock.state.identity import sqlite as module
+from penstock.state.identity.database import Row, Value
 from penstock.state.identity.fields import KeyFields, OrgFields
 from penstock.state.identity.open import identity_url, open_store
 from penstock.state.identity.store import Store
@@ -178,3 +181,35 @@ async def test_a_connection_is_not_closed_under_a_statement_whose_caller_left(pa
         await database.close()
     assert await Store(database).version() == 0
     await database.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("statement", ["BEGIN IMMEDIATE", LONG])
+async def test_nothing_stays_begun_when_a_caller_is_cancelled_again_and_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    database, other = module.Sqlite(path), module.Sqlite(path)
+    await Store(other).version()
+    asked, tasks, run = threading.Event(), Tasks(), module._run
+
+    def slow(connection: sqlite3.Connection, text: str, values: Sequence[Value]) -> list[Row]:
+        if text == statement:
+            asked.set()
+            time.sleep(0.1)
+        return run(connection, text, values)
+
+    async def ask() -> None:
+        async with database.transaction(write=True) as query:
+            await query(LONG, ())
+
+    monkeypatch.setattr(module, "_run", slow)
+    asking = tasks.spawn(ask())
+    await asyncio.to_thread(asked.wait, 10)
+    for _ in range(3):
+        asking.cancel()
+        await asyncio.sleep(0.01)
+    assert asking.cancelled()
+    monkeypatch.setattr(module, "_run", run)
+    for each in (other, database):
+        await Store(each).create_org(f"o{id(each)}", OrgFields(), NOW)
+        await each.close()

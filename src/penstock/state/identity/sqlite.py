@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from penstock.core.errors import ConfigError, RequestError
+from penstock.core.errors import ConfigError
 from penstock.state.identity.database import TIMEOUT_S, Query, Row, Value, turn, unavailable
 from penstock.state.write_ahead import write_ahead
 
@@ -38,13 +38,13 @@ class Sqlite:
             async def query(statement: str, values: Sequence[Value]) -> list[Row]:
                 return await self._in_thread(partial(_run, connection, statement, values))
 
-            await query("BEGIN IMMEDIATE" if write else "BEGIN", ())
             try:
+                await query("BEGIN IMMEDIATE" if write else "BEGIN", ())
                 yield query
                 await query("COMMIT", ())
             except BaseException:
-                with suppress(RequestError):
-                    await query("ROLLBACK", ())
+                # Also when this task is cancelled again: what was begun would hold the file against all who write.
+                await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, _undo, connection))
                 raise
 
     async def close(self) -> None:
@@ -75,6 +75,11 @@ class Sqlite:
                 ) from None
             self._connection = made
         return self._connection
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):
+        connection.rollback()
 
 
 def _run(connection: sqlite3.Connection, statement: str, values: Sequence[Value]) -> list[Row]:
