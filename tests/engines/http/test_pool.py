@@ -7,20 +7,12 @@ import pytest
 
 from penstock.core.request import Request
 from penstock.engines.http import HttpEngine, pool
-from tests.engines.http.test_engine import Told
+from tests.engines.http.conftest import Told
 from tests.gateway.world import SSE_HEAD, ScriptedEngine, Seen, Wire, chunked, response, sends, until
 
 pytestmark = pytest.mark.anyio
 STREAM = SSE_HEAD + chunked(b"data: 1\n\n", b"data: [DONE]\n\n")
 CLOSES_IN_S = 0.03
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedEngine]:
-    upstream = ScriptedEngine("one")
-    await upstream.start()
-    yield upstream
-    await upstream.stop()
 
 
 @pytest.fixture
