@@ -1,7 +1,7 @@
 """What a routing decision costs: 100 engines, a prompt of 8k tokens (32 KiB), one core.
 
-After each decision an empty loop of about its length is timed. It needs neither memory nor data, so what makes it slow
-now and then is the machine, and makes as many decisions slow. `python -m benchmarks.routing prove --only decision`.
+After each decision an empty loop of about its length is timed. It touches no memory, so what makes it slow now and then
+is the machine; decisions, which do, can meet more of that. `python -m benchmarks.routing prove --only decision`.
 """
 
 import gc

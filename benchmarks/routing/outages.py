@@ -99,9 +99,10 @@ async def until(holds: Callable[[], bool], within_s: float) -> None:
 def prove(*, quick: bool = False) -> Proof:
     """Raises NotStarted."""
     raw: dict[str, Any] = {}
-    for fleet in (FLEETS[0], SMALL_KV):
-        if why := absent(fleet):
-            raise NotStarted(why)
+    fleets = (FLEETS[0], SMALL_KV)
+    if why := next(filter(None, map(absent, fleets)), ""):
+        raise NotStarted(why)
+    for fleet in fleets:
         with tempfile.TemporaryDirectory(prefix="penstock-outages-") as name:
             raw |= _befallen(fleet, Path(name), QUICK_FAULT_S if quick else FAULT_S)
     figures = {fault: told(found) for fault, found in raw.items()}

@@ -10,8 +10,6 @@ from penstock.policy.route.view import Pick, View, bits, members
 
 _TIE = 0.25
 """Loads this close, in requests, are equal: the prompt's own engine decides, so workers that share nothing agree."""
-_SPREAD = 0xD6E8FEB86659FD93
-"""Odd: spreads a 32-bit hash over 64 bits."""
 PREFIX = "prefix %d tokens on %d of %d engines within load %.2f (least %.2f)"
 WORTH = "prefix %d tokens worth the wait: load %.2f, within %.2f (least %.2f), %.2f of an even share"
 SESSION = "session's own of %d engines within load %.2f"
@@ -84,7 +82,7 @@ def _no_prefix(view: View, near: Sequence[int], bound: float, least: float) -> P
         # What comes later follows the prompt: an engine that has more than its share gets no further prefix.
         share, even = view.group.share, view.settings.even
         cool = [slot for slot in ties if share(slot) <= even] or ties
-        slot = view.rendezvous(ask.chain[0] * _SPREAD, cool)
+        slot = view.rendezvous(ask.chain[0], cool)
     else:
         slot = ties[int(view.chance * len(ties))]
     return (slot, NO_PREFIX, (loads[slot], len(calm), bound))
