@@ -34,6 +34,11 @@ class Predictor:
         known = self._engines.get(name)
         return known.ttft.samples if known is not None else 0
 
+    def settled(self, standing: Standing) -> bool:
+        """Whether predictions for the engine tell more than the mean of what was seen."""
+        known = self._engines.get(standing.facts.name)
+        return known is not None and known.ttft.settled and known.tpot.settled
+
     def learn(
         self, lease: Lease, now: float, ttft_s: float | None, tpot_s: float | None, prompt: int, cached: int
     ) -> None:

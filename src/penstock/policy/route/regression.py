@@ -24,6 +24,11 @@ class Regression:
         self._most = 0.0
         self.samples = 0
 
+    @property
+    def settled(self) -> bool:
+        """Enough samples for a line: twice as many as inputs."""
+        return self.samples >= 2 * len(self._weights)
+
     def learn(self, x: Sequence[float], y: float) -> None:
         """Takes one sample. Nonsense (negative, infinite, no number) is not learnt."""
         if not 0.0 <= y < 1e6 or not all(0.0 <= v < 1e6 for v in x):
@@ -49,7 +54,7 @@ class Regression:
         """Expected y, None before the first sample; the mean until there are twice as many samples as inputs."""
         if not self.samples:
             return None
-        if self.samples < 2 * len(self._weights):
+        if not self.settled:
             return self._mean
         y = sum(w * v for w, v in zip(self._weights, x, strict=True))
         return min(2.0 * self._most, max(0.0, y))

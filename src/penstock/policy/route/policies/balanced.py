@@ -6,12 +6,14 @@ from itertools import compress
 from penstock.policy.route.prefix import longest
 from penstock.policy.route.rendezvous import key_of
 from penstock.policy.route.scores.adapter import residents
+from penstock.policy.route.scores.latency import expected
 from penstock.policy.route.view import Pick, View, bits, members
 
 _TIE = 0.25
 """Loads this close, in requests, are equal: the prompt's own engine decides, so workers that share nothing agree."""
 PREFIX = "prefix %d tokens on %d of %d engines within load %.2f (least %.2f)"
 WORTH = "prefix %d tokens worth the wait: load %.2f, within %.2f (least %.2f), %.2f of an even share"
+IDLE = "prefix read anew, idle: %.3f s expected, %.3f s where %d tokens of it are (load %.2f)"
 SESSION = "session's own of %d engines within load %.2f"
 NO_PREFIX = "no prefix: least load %.2f of %d engines within %.2f"
 
@@ -44,8 +46,10 @@ def balanced(view: View) -> Pick:
                 return found
         if holders:
             slots = members(holders & ~full or holders)
-            numbers = view.tokens(depth), len(slots), len(near), bound, least
-            return (view.lightest_and_coolest(slots), PREFIX, numbers)
+            slot = view.lightest_and_coolest(slots)
+            if least < _TIE and view.loads[slot] >= 1.0 and (found := _sooner(view, slot, depth, least)) is not None:
+                return found
+            return (slot, PREFIX, (view.tokens(depth), len(slots), len(near), bound, least))
     return _no_prefix(view, near, bound, least)
 
 
@@ -63,6 +67,24 @@ def _worth(view: View, deeper: int, beyond: int, depth: int, bound: float, least
     if load > limit or share > min(view.settings.wanted, 1.0 + 0.25 * (len(view.group.slots) - 1)):
         return None
     return (slot, WORTH, (tokens, load, limit, least, share))
+
+
+def _sooner(view: View, holder: int, depth: int, least: float) -> Pick | None:
+    """An idle engine where the request is thought to end sooner than at its prefix's holder, which is busy.
+
+    What answers have taught weighs the reading anew against the company. It pays even where the second copy pushes
+    something out of a cache that is read anew later: the request gains the difference, and so do those at the holder.
+    """
+    calm = [slot for slot in view.slots if view.loads[slot] <= least + _TIE and not view.frame.pressed >> slot & 1]
+    idle = residents(view, calm) if view.group.adapter else calm
+    here = expected(view, holder) if idle and view.predictor.settled(view.standing(holder)) else None
+    if here is None:
+        return None
+    slot = view.lightest_and_coolest(members(longest(view.masks, bits(idle))[1]) or idle)
+    there = expected(view, slot) if view.predictor.settled(view.standing(slot)) else None
+    if there is None or there >= here:
+        return None
+    return (slot, IDLE, (there, here, view.tokens(depth), view.loads[holder]))
 
 
 def _no_prefix(view: View, near: Sequence[int], bound: float, least: float) -> Pick:
