@@ -13,6 +13,7 @@ from penstock.policy.route.latency import Predictor
 from penstock.policy.route.policies import POLICIES
 from penstock.policy.route.precise import PreciseIndex, blended
 from penstock.policy.route.prefix import longest
+from penstock.policy.route.regrets import Regrets
 from penstock.policy.route.roster import Roster
 from penstock.policy.route.scores import SCORERS
 from penstock.policy.route.settings import RouteSettings
@@ -45,6 +46,7 @@ class Router:
         self._whole = 0
         """Engines, as bits, of whose cache everything is known by what they tell."""
         self._predictor = Predictor(settings.forgetting)
+        self._regrets = Regrets()
         self._typical = settings.tokens_per_request
         """Tokens that a request weighs in a load, of late; what is configured until there was one."""
         self._seen = 0
@@ -96,7 +98,7 @@ class Router:
             full = 0
         view = View(
             ask, chance, turn, slots, values, mask, full, loads, roster.claimed.copy(), masks, self._typical,
-            excluded, group, frame, self._settings, self._index, self._predictor,
+            excluded, group, frame, self._settings, self._index, self._predictor, self._regrets,
         )  # fmt: skip
         if full or len(slots) > 1:
             slot, rule, numbers = self._policy(view)

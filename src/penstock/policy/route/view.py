@@ -11,6 +11,7 @@ from penstock.policy.route.approximate import ApproximateIndex
 from penstock.policy.route.facts import Ask
 from penstock.policy.route.latency import Predictor
 from penstock.policy.route.prefix import longest
+from penstock.policy.route.regrets import Regrets
 from penstock.policy.route.rendezvous import preferred
 from penstock.policy.route.roster import Frame, Group
 from penstock.policy.route.settings import RouteSettings
@@ -54,6 +55,7 @@ class View(msgspec.Struct, eq=False, gc=False):
     settings: RouteSettings
     index: ApproximateIndex
     predictor: Predictor
+    regrets: Regrets
 
     @property
     def told(self) -> Sequence[int]:

@@ -13,7 +13,7 @@ _TIE = 0.25
 """Loads this close, in requests, are equal: the prompt's own engine decides, so workers that share nothing agree."""
 PREFIX = "prefix %d tokens on %d of %d engines within load %.2f (least %.2f)"
 WORTH = "prefix %d tokens worth the wait: load %.2f, within %.2f (least %.2f), %.2f of an even share"
-IDLE = "prefix read anew, idle: %.3f s expected, %.3f s where %d tokens of it are (load %.2f)"
+COPY = "idle, reads the prefix: %.3f s once, company at its holder %.3f s each time (%d tokens, load %.2f)"
 SESSION = "session's own of %d engines within load %.2f"
 NO_PREFIX = "no prefix: least load %.2f of %d engines within %.2f"
 
@@ -47,7 +47,11 @@ def balanced(view: View) -> Pick:
         if holders:
             slots = members(holders & ~full or holders)
             slot = view.lightest_and_coolest(slots)
-            if least < _TIE and view.loads[slot] >= 1.0 and (found := _sooner(view, slot, depth, least)) is not None:
+            if (
+                least < _TIE
+                and view.loads[slot] >= 1.0
+                and (found := _second_copy(view, slot, depth, least)) is not None
+            ):
                 return found
             return (slot, PREFIX, (view.tokens(depth), len(slots), len(near), bound, least))
     return _no_prefix(view, near, bound, least)
@@ -69,22 +73,34 @@ def _worth(view: View, deeper: int, beyond: int, depth: int, bound: float, least
     return (slot, WORTH, (tokens, load, limit, least, share))
 
 
-def _sooner(view: View, holder: int, depth: int, least: float) -> Pick | None:
-    """An idle engine where the request is thought to end sooner than at its prefix's holder, which is busy.
+def _second_copy(view: View, holder: int, depth: int, least: float) -> Pick | None:
+    """An idle engine that reads the prefix anew, as its holder is busy, where that pays by what answers have taught.
 
-    What answers have taught weighs the reading anew against the company. It pays even where the second copy pushes
-    something out of a cache that is read anew later: the request gains the difference, and so do those at the holder.
+    Company at the holder costs the request the time that it ends later, and those who are there about as much
+    together. Where that is more than the reading takes, the prefix is read at once; else when it has been so often
+    enough. Each prefix pays for its own copies, so one that is wanted once never is copied for little.
     """
-    calm = [slot for slot in view.slots if view.loads[slot] <= least + _TIE and not view.frame.pressed >> slot & 1]
-    idle = residents(view, calm) if view.group.adapter else calm
-    here = expected(view, holder) if idle and view.predictor.settled(view.standing(holder)) else None
-    if here is None:
+    if not view.predictor.settled(view.standing(holder)):
+        return None
+    most, pressed = least + _TIE, view.frame.pressed
+    idle = [
+        slot for slot, load in zip(view.slots, view.values, strict=True) if load <= most and not pressed >> slot & 1
+    ]
+    if view.group.adapter:
+        idle = residents(view, idle)
+    if not idle:
         return None
     slot = view.lightest_and_coolest(members(longest(view.masks, bits(idle))[1]) or idle)
-    there = expected(view, slot) if view.predictor.settled(view.standing(slot)) else None
-    if there is None or there >= here:
+    if not view.predictor.settled(view.standing(slot)):
         return None
-    return (slot, IDLE, (there, here, view.tokens(depth), view.loads[holder]))
+    cached = view.tokens(depth)
+    shared, alone, anew = expected(view, holder), expected(view, slot, cached), expected(view, slot)
+    if shared is None or alone is None or anew is None or shared <= alone:
+        return None
+    company_s, reading_s = 2.0 * (shared - alone), anew - alone
+    if not view.regrets.buys((view.told or view.ask.chain)[depth - 1], company_s, reading_s):
+        return None
+    return (slot, COPY, (reading_s, company_s, cached, view.loads[holder]))
 
 
 def _no_prefix(view: View, near: Sequence[int], bound: float, least: float) -> Pick:

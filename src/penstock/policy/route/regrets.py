@@ -1,0 +1,33 @@
+"""Rent or buy: when a prefix that one engine has is worth a second copy on an idle one.
+
+To share the holder costs a little every time; to have an idle engine read the prefix costs more, once. Nobody knows how
+often the prefix will be wanted. What sharing has cost is added up, and once that is as much as the reading, the prefix
+is read: whatever comes, no more than twice the least is paid (Karlin, Manasse, Rudolph and Sleator, "Competitive
+snoopy caching", 1988; the ski rental problem).
+"""
+
+from collections import OrderedDict
+
+_KEPT = 1024
+"""Prefixes whose account is kept, the latest used."""
+
+
+class Regrets:
+    """What the company at its holder has cost each prefix so far, seconds. An account is named by the entry of the
+    hash chain at which the prefix ends: a conversation that grows has a new one each turn, and never buys."""
+
+    __slots__ = ("_owed",)
+
+    def __init__(self) -> None:
+        self._owed: OrderedDict[int, float] = OrderedDict()
+
+    def buys(self, prefix: int, company_s: float, reading_s: float) -> bool:
+        """Charges the prefix with what sharing would cost now. Whether all so far is as much as reading it costs; then
+        its account begins anew."""
+        owed = self._owed.pop(prefix, 0.0) + max(0.0, company_s)
+        if owed >= reading_s:
+            return True
+        self._owed[prefix] = owed
+        if len(self._owed) > _KEPT:
+            self._owed.popitem(last=False)
+        return False

@@ -1,0 +1,141 @@
+"""A prefix whose engine is busy while another is idle: shared until that has cost as much as a second copy does."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.policy.route.facts import Ask, Decision
+from penstock.policy.route.regrets import Regrets
+from penstock.policy.route.router import Router
+from penstock.policy.route.settings import RouteSettings
+from tests.policy.route.fleets import PROPERTY, engine
+
+CHAIN = tuple(range(1, 17))
+ASK = Ask("m", CHAIN, 1024, 100)
+READ_S = 0.5
+"""To read the prompt of ASK anew."""
+
+
+def taught(company: float, samples: int = 24, engines: str = "ab") -> Router:
+    """Every engine has answered so many streams, alone and beside others: each one beside slows a token by `company`
+    of the 5 ms that it takes alone."""
+    router = Router(RouteSettings())
+    router.update([engine(name) for name in engines])
+    for name in engines:
+        for number in range(samples):
+            beside = [router.begin(name, Ask("m", (), 64, 16), 0.0) for _ in range(number % 3)]
+            lease = router.begin(name, Ask("m", (), 1024, 100), 0.0)
+            cached = 1024 * (number // 3 % 2)
+            ttft_s = 0.01 + READ_S * (1024 - cached) / 1024
+            tpot_s = 0.005 * (1 + company * len(beside))
+            router.learn(lease, 0.0, ttft_s=ttft_s, tpot_s=tpot_s, prompt_tokens=1024, cached_tokens=cached)
+            for each in (lease, *beside):
+                router.end(each, 0.0)
+    router.end(router.begin("a", ASK, 1.0), 1.1)
+    router.begin("a", ASK, 2.0)
+    return router
+
+
+def decided(router: Router, ask: Ask = ASK) -> Decision:
+    decision = router.choose(ask, 3.0, 0.0)
+    assert decision is not None
+    return decision
+
+
+def until_copied(router: Router, most: int = 100) -> int:
+    """Requests decided, one after another and each beside the one that `a` has, up to the first that goes elsewhere."""
+    for number in range(1, most + 1):
+        decision = decided(router)
+        router.end(router.begin(decision.engine, ASK, 3.0, decision), 3.1)
+        if decision.engine != "a":
+            return number
+    return most
+
+
+def test_where_company_costs_more_than_reading_anew_the_idle_engine_reads_at_once() -> None:
+    decision = decided(taught(company=2.0))
+    assert decision.engine == "b"
+    assert decision.reason.startswith("idle, reads the prefix: ")
+    assert decision.matched_tokens == 0
+
+
+def test_where_company_is_cheap_the_prefix_is_shared_until_that_has_cost_as_much() -> None:
+    """0.1 s each time, of the request and of the one beside; to read it takes 0.5 s."""
+    assert until_copied(taught(company=0.1)) in (5, 6)
+
+
+def test_where_company_costs_nothing_nothing_is_read_twice() -> None:
+    assert until_copied(taught(company=0.0)) == 100
+
+
+def test_a_conversation_is_another_prefix_each_turn() -> None:
+    router = taught(company=0.1)
+    for turn in range(16, 60):
+        said = tuple(range(1, turn + 1))
+        decision = decided(router, Ask("m", said, 64 * turn, 100))
+        assert decision.engine == "a", turn
+        router.end(router.begin("a", Ask("m", said, 64 * turn, 100), 3.0, decision), 3.1)
+
+
+@pytest.mark.parametrize("samples", [0, 9])
+def test_nothing_is_guessed_before_enough_is_learnt(samples: int) -> None:
+    assert decided(taught(company=2.0, samples=samples)).engine == "a"
+
+
+def test_of_idle_engines_the_one_with_most_of_the_prefix() -> None:
+    router = taught(company=2.0, engines="abc")
+    router.learned("c", CHAIN[:8])
+    assert decided(router).engine == "c"
+
+
+def test_an_engine_with_a_request_is_not_idle() -> None:
+    router = taught(company=2.0)
+    router.begin("b", Ask("m", (), 64, 16), 2.0)
+    assert decided(router).engine == "a"
+
+
+def test_an_idle_holder_keeps_its_prefix_whatever_was_learnt() -> None:
+    router = taught(company=2.0)
+    router.learned("b", CHAIN)
+    decision = decided(router)
+    assert decision.engine == "b"
+    assert decision.reason.startswith("prefix ")
+    assert "anew" not in decision.reason
+
+
+@PROPERTY
+@given(company=st.floats(0.02, 2.0), output=st.integers(50, 400))
+def test_a_copy_is_made_when_sharing_has_cost_as_much_as_reading(company: float, output: int) -> None:
+    router = taught(company)
+    each = 2 * 0.005 * company * output
+    shared = 0.0
+    for _ in range(200):
+        if decided(router, Ask("m", CHAIN, 1024, output)).engine == "b":
+            assert shared + each >= 0.8 * READ_S
+            return
+        shared += each
+    assert shared < 1.25 * READ_S, "never copied"
+
+
+@PROPERTY
+@given(costs=st.lists(st.floats(0, 3), max_size=50), reading=st.floats(0.01, 10))
+def test_whatever_comes_no_more_than_twice_the_least_is_paid(costs: list[float], reading: float) -> None:
+    """The least: all is shared, or it is read at the first."""
+    regrets, paid = Regrets(), 0.0
+    for cost in costs:
+        if regrets.buys(1, cost, reading):
+            paid += reading
+            break
+        paid += cost
+    assert paid <= 2 * min(sum(costs), reading) + 1e-9
+
+
+def test_accounts_are_kept_apart_and_bounded() -> None:
+    regrets = Regrets()
+    assert not regrets.buys(1, 0.6, 1.0)
+    assert not regrets.buys(2, 0.6, 1.0)
+    assert regrets.buys(1, 0.6, 1.0)
+    assert not regrets.buys(1, 0.6, 1.0), "bought: a new account"
+    for other in range(10, 5000):
+        regrets.buys(other, 0.6, 1.0)
+    assert not regrets.buys(2, 0.6, 1.0), "long ago"
