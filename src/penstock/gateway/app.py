@@ -16,7 +16,7 @@ from penstock.core.engine import Engine
 from penstock.core.errors import RequestError, UpstreamTimeout
 from penstock.core.record import Record
 from penstock.core.request import Request
-from penstock.engines.http import HttpEngine
+from penstock.engines.http import HttpEngine, Outbox
 from penstock.gateway.ask import AskReader
 from penstock.gateway.billing import Billing
 from penstock.gateway.books import Books, Choices, choices_of
@@ -123,6 +123,7 @@ class App:
         self._counted_at = 0.0
         self.running: dict[Relay, Connection] = {}
         self.connections: set[Connection] = set()
+        self._outbox = Outbox()
         self._http = {engine.name: engine for engine in config.engines if isinstance(engine, Http)}
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex().encode()
@@ -139,6 +140,7 @@ class App:
             authorization=authorization,
             connect_timeout=self.timeouts.connect,
             connections=settings.connections if settings is not None else 64,
+            outbox=self._outbox,
         )
 
     # -- connections ------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ class Recorder:
 def relayed(segments: list[bytes], *, lends: bool) -> Recorder:
     """What the sink has after an upstream connection received `segments`, one read each."""
     sink = Recorder(lends=lends)
-    upstream = Upstream(Pool(1))
+    upstream = Upstream(Pool(1), cast(Any, SimpleNamespace(put=lambda *_: None)))
     transport = SimpleNamespace(write=lambda _: None, abort=lambda: None, close=lambda: None)
     upstream.connection_made(cast(asyncio.Transport, transport))
     upstream.start(cast(Any, SimpleNamespace(sink=sink, head_only=False, ended=lambda: None)), b"")

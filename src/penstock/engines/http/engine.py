@@ -12,6 +12,7 @@ from penstock.core.errors import UpstreamFailed, UpstreamTimeout
 from penstock.core.request import Request
 from penstock.core.tasks import Tasks
 from penstock.engines.http.exchange import HttpExchange
+from penstock.engines.http.outbox import Outbox
 from penstock.engines.http.pool import Pool
 from penstock.engines.http.upstream import Upstream
 from penstock.wire.heads import framed, upstream_head
@@ -27,10 +28,19 @@ class HttpEngine:
     """Sends requests to one OpenAI-compatible server.
 
     `url`: base URL without a trailing `/v1`. `authorization`: header value for the engine, b"" to send none, None to
-    pass the client's own on. `connect_timeout`: seconds.
+    pass the client's own on. `connect_timeout`: seconds. `outbox`: of the event loop, shared by all its engines; None
+    for one of its own.
     """
 
-    def __init__(self, url: str, *, authorization: bytes | None, connect_timeout: float, connections: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        authorization: bytes | None,
+        connect_timeout: float,
+        connections: int,
+        outbox: Outbox | None = None,
+    ) -> None:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         self._host = parts.hostname or ""
@@ -41,6 +51,7 @@ class HttpEngine:
         self._authorization = authorization
         self._connect_timeout = connect_timeout
         self._pool = Pool(connections)
+        self._outbox = outbox or Outbox()
         self._tasks = Tasks()
 
     def send(self, request: Request, sink: Sink, request_id: bytes, *, fresh: bool = False) -> Exchange:
@@ -85,7 +96,7 @@ class HttpEngine:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect_timeout):
             _, upstream = await loop.create_connection(
-                lambda: Upstream(self._pool), self._host, self._port, ssl=self._tls
+                lambda: Upstream(self._pool, self._outbox), self._host, self._port, ssl=self._tls
             )
         return upstream
 

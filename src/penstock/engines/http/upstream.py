@@ -17,6 +17,7 @@ from penstock.wire.heads import READ_OF_RESPONSE, without
 
 if TYPE_CHECKING:
     from penstock.engines.http.exchange import HttpExchange
+    from penstock.engines.http.outbox import Outbox
     from penstock.engines.http.pool import Pool
 
 LONGEST_HEAD = 256 * 1024
@@ -43,6 +44,7 @@ class Upstream(asyncio.Protocol):
         "_mid_chunk",
         "_new",
         "_opaque",
+        "_outbox",
         "_parser",
         "_pieces",
         "_pool",
@@ -56,8 +58,9 @@ class Upstream(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, outbox: Outbox) -> None:
         self._pool = pool
+        self._outbox = outbox
         self._pieces: list[bytes] = []
         self._whole = 0
         self.on_body = self._pieces.append
@@ -87,10 +90,15 @@ class Upstream(asyncio.Protocol):
     # -- what the exchange asks -------------------------------------------------------------------------------------
 
     def start(self, exchange: HttpExchange, payload: bytes) -> None:
-        """Sends a request; its answer goes to `exchange.sink`."""
+        """Sends a request at the end of this turn of the loop; its answer goes to `exchange.sink`."""
         self._exchange = exchange
         self.streamed_at = 0.0
-        self.transport.write(payload)
+        self._outbox.put(self, exchange, payload)
+
+    def send(self, exchange: HttpExchange, payload: bytes) -> None:
+        """Writes the request, if its exchange is still the one under way."""
+        if self._exchange is exchange:
+            self.transport.write(payload)
 
     def drop(self) -> None:
         """Forgets the exchange and resets the connection, so that the engine notices at once."""
