@@ -2,11 +2,12 @@
 
 For llama.cpp and for vLLM a baseline of lab L06's contract is added to results/baselines. Then two sets of the contract
 are run on that server in turn (ABAB), 20 times, and each time the two are compared; between those a vLLM that takes
-prompts in smaller steps stands against it 10 times. A comparison that is inconclusive is made anew, once, with sets of
-as many runs as it says may tell, as its user would. How the server compares with its baseline then is noted beside it:
-a machine that is faster at one hour than at another is what interleaving is for. A second process with the same flags
-is not the same server: on the machine of these figures its memory alone makes it up to 5 % slower or faster.
-All of it by the commands that a user has: `penstock bench baseline`, `run --against`, `compare --pairs --json`.
+prompts in smaller steps stands against it 10 times. Sets that cannot be told apart nor called the same grow, up to
+MOST runs each, and the looks at them share the level. How the server compares with its baseline then is noted beside
+it: a machine that is faster at one hour than at another is what interleaving is for. A second process with the same
+flags is not the same server: on the machine of these figures its memory alone makes it up to 5 % slower or faster.
+All of it by the commands that a user has: `penstock bench baseline`, `run --against --most-runs`, `compare --pairs
+--json`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ CONTRACTS = {name: ROOT / "benchmarks" / "contracts" / f"l06-{name}.yaml" for na
 RERUNS, SLOWED = 20, 10
 RUNS = {"llamacpp": 5, "vllm": 5}
 """Of the contract in each set; of a baseline twice as many, as the contract says."""
-MOST_ASKED = 20
-"""Runs in a set that an inconclusive comparison may ask for: it takes minutes as they are."""
+MOST = 20
+"""Runs in a set that grows: it takes minutes as they are."""
 SAME_AT_LEAST, WORSE_AT_LEAST = 19, 9
 
 
@@ -80,28 +81,15 @@ def _measured(
     for number, kind in enumerate(order):
         other = servers[kind == "slowed"]
 
-        def measure(runs: int, number: int = number, other: Served = other) -> Any:
-            made = folder / f"{engine}-{number}-{runs}.json.gz"
-            _bench(
-                "run", "-f", str(contract), "--runs", str(runs), "--out", str(made), "--against", other.url,
-                *_of(servers[0]), codes=(0, 1),
-            )  # fmt: skip
-            found["then"].append(_compared(contract.stem, f"{made}-a", "--folder", str(kept)))
-            return _compared(f"{made}-a", f"{made}-b", "--pairs")
-
-        found[kind].append(settled(measure, RUNS[engine]))
+        made = folder / f"{engine}-{number}.json.gz"
+        _bench(
+            "run", "-f", str(contract), "--runs", str(RUNS[engine]), "--most-runs", str(MOST), "--out", str(made),
+            "--against", other.url, *_of(servers[0]), codes=(0, 1),
+        )  # fmt: skip
+        found["then"].append(_compared(contract.stem, f"{made}-a", "--folder", str(kept)))
+        found[kind].append(_compared(f"{made}-a", f"{made}-b", "--pairs"))
         print(f"{engine} {number + 1}/{len(order)}, {kind}: {found[kind][-1]['verdict']}", file=sys.stderr, flush=True)
     return found
-
-
-def settled(measure: Callable[[int], Any], runs: int) -> Any:
-    """The comparison of two sets of `runs`. An inconclusive one is kept under `first`, and made anew, with as many runs
-    as it asks for, within MOST_ASKED."""
-    compared = measure(runs)
-    if compared["verdict"] != "inconclusive":
-        return compared
-    asked = max(row["runs_needed"] for row in compared["rows"])
-    return {**measure(min(max(asked, runs + 1), MOST_ASKED)), "first": compared}
 
 
 def _compared(*arguments: str) -> Any:
@@ -137,8 +125,8 @@ def verdicts(name: str, found: Sequence[Mapping[str, Any]], wanted: str, least: 
     """How many comparisons came to the verdict that is true."""
     counted = Counter(each["verdict"] for each in found)
     others = [f"{count} {verdict}" for verdict, count in counted.most_common() if verdict != wanted]
-    if asked := sum("first" in each for each in found):
-        others.append(f"{asked} asked for more runs first")
+    if grew := sum(each.get("runs", 0) > min(RUNS.values()) for each in found):
+        others.append(f"{grew} of sets that had to grow")
     return Bar(name, counted[wanted], least, f"of {len(found)}", "higher", why=", ".join(others))
 
 

@@ -126,6 +126,23 @@ def test_two_servers_in_turn(run: Run, backend: Thread, contract: Path, tmp_path
     assert json.loads(found.out)["pairs"] is True
 
 
+def test_two_servers_until_they_can_be_told_apart(run: Run, backend: Thread, contract: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "set")
+    two = ("bench", "run", "-f", str(contract), "--url", backend.url, "--against", backend.url)
+    done = run(*two, "--runs", "2", "--most-runs", "5", "--out", out)
+    assert done.code == 0, done.err
+    looked = re.findall(r"^(\d) runs of each: (\w+)", done.err, re.MULTILINE)
+    assert [each for each, _ in looked] == ["2", "5"][: len(looked)]
+    assert all(verdict == "inconclusive" for _, verdict in looked[:-1])
+    sets = [unpacked(Path(f"{out}-{each}").read_bytes()) for each in "ab"]
+    assert [len(each.runs) for each in sets] == [int(looked[-1][0])] * 2
+    assert [each.looks for each in sets] == [2, 2]
+    found = json.loads(run("bench", "compare", f"{out}-a", f"{out}-b", "--pairs", "--json").out)
+    assert (found["verdict"], found["level"]) == (looked[-1][1], 0.975)
+    assert "name the other with --against" in run("bench", "run", "--url", backend.url, "--most-runs", "6").refusal
+    assert "6 is fewer than the 8 of --runs" in run(*two, "--runs", "8", "--most-runs", "6").refusal
+
+
 def test_baselines_are_added_and_never_changed(run: Run, backend: Thread, contract: Path, tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     arguments = ("bench", "baseline", "-f", str(contract), "--url", backend.url, "--folder", str(folder))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.bench.again import CONTRACTS, interleaved, settled, told, verdicts
+from benchmarks.bench.again import CONTRACTS, interleaved, told, verdicts
 from penstock.cli.bench.options import contract_of
 
 
@@ -30,36 +30,11 @@ def test_a_bar_counts_the_true_verdict_and_names_the_others() -> None:
     assert told(found)["changes"]["1 at once: ttft.mean"] == {"least": 0.01, "mean": 0.0215, "most": 0.2}
 
 
-@pytest.mark.parametrize("then", ["same", "worse", "inconclusive"])
-def test_an_inconclusive_comparison_is_made_anew_once_with_the_runs_it_asks_for(then: str) -> None:
-    asked: list[int] = []
-
-    def measure(runs: int) -> dict[str, Any]:
-        asked.append(runs)
-        found = compared("inconclusive" if runs == 5 else then, 0.05)
-        return {**found, "rows": [{**found["rows"][0], "runs_needed": needed} for needed in (0, 9, 8)]}
-
-    found = settled(measure, 5)
-    assert asked == [5, 9]
-    assert (found["verdict"], found["first"]["verdict"]) == (then, "inconclusive")
-    assert "1 asked for more runs first" in verdicts("again_x_same", [found], "same", 1).why
-
-
-@pytest.mark.parametrize(("needed", "made"), [(0, 6), (5, 6), (12, 12), (1000, 20)])
-def test_what_a_comparison_asks_for_has_bounds(needed: int, made: int) -> None:
-    asked: list[int] = []
-
-    def measure(runs: int) -> dict[str, Any]:
-        asked.append(runs)
-        return {"verdict": "inconclusive", "rows": [{"runs_needed": needed}]}
-
-    settled(measure, 5)
-    assert asked == [5, made]
-
-
-@pytest.mark.parametrize("verdict", ["same", "worse"])
-def test_a_verdict_stands(verdict: str) -> None:
-    assert settled(lambda runs: compared(verdict, float(runs)), 5) == compared(verdict, 5.0)
+def test_a_bar_tells_how_many_had_to_grow() -> None:
+    found = [{**compared("same", 0.01), "runs": runs} for runs in (5, 10, 20, 5)]
+    bar = verdicts("again_x_same", found, "same", 4)
+    assert bar.holds
+    assert bar.why == "2 of sets that had to grow"
 
 
 @pytest.mark.parametrize("engine", CONTRACTS)

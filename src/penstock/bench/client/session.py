@@ -125,11 +125,19 @@ def model_and_prompts(contract: Contract, probe: Probe) -> tuple[str, Prompts]:
     return model, Prompts(probe.counter(model))
 
 
+def _never(_sets: Sequence[RunSet]) -> bool:
+    return False
+
+
 async def in_turn(
-    sessions: Sequence[Session], runs: int, told: Callable[[int, int, Run], None], first: int = 0
+    sessions: Sequence[Session],
+    runs: int,
+    told: Callable[[int, int, Run], None],
+    first: int = 0,
+    enough: Callable[[Sequence[RunSet]], bool] = _never,
 ) -> list[RunSet]:
     """`runs` of each, one after the other and again (ABAB...), so that what changes slowly changes for all. `first`:
-    number of the first run, which its prompts depend on."""
+    number of the first run, which its prompts depend on. `enough`: asked when each has one more, ends it."""
     sets = [session.empty() for session in sessions]
     for number in range(first, first + runs):
         for which, session in enumerate(sessions):
@@ -137,4 +145,6 @@ async def in_turn(
             sets[which].runs.append(run)
             told(which, number, run)
             await asyncio.sleep(0)
+        if enough(sets):
+            break
     return sets

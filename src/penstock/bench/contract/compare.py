@@ -9,7 +9,8 @@ parts. With d the difference of means, oriented so that more is worse:
     same          the interval of d at level 2 * level - 1 lies within +- margin (two one-sided tests, Schuirmann 1987)
     inconclusive  none of them; with how many runs a set would probably need
 
-Sets that were measured in turn (ABAB...) are compared in pairs. Holm: "A simple sequentially rejective multiple test
+Sets that were measured in turn (ABAB...) are compared in pairs. Sets that grew until they were enough have a level that
+their looks share (`looks`). Holm: "A simple sequentially rejective multiple test
 procedure", 1979.
 """
 
@@ -70,11 +71,17 @@ class Comparison(msgspec.Struct):
     problems: list[str]
     """Why the sets cannot be compared, or what to be careful about."""
     pairs: bool = False
+    runs: int = 0
+    """Of each set, that were compared; of the smaller one where they differ."""
+    level: float = 0.0
+    """Confidence: the contract's, shared by as many looks as there were to be."""
 
 
 def compare(before: RunSet, after: RunSet, *, pairs: bool = False, despite: Iterable[str] = ()) -> Comparison:
     """`despite`: names in the fingerprint that may differ. Raises ConfigError for a metric that there is not."""
     contract = before.contract
+    looks = max(before.looks, after.looks, 1)
+    contract = msgspec.structs.replace(contract, judge=contract.judge.shared(looks))
     problems = differences(before, after, set(despite))
     if problems:
         return Comparison(Verdict.NOT_COMPARABLE, [], problems)
@@ -103,7 +110,11 @@ def compare(before: RunSet, after: RunSet, *, pairs: bool = False, despite: Iter
     _correct(rows)
     for row in rows:
         row.verdict = _verdict(row, contract)
-    return Comparison(overall(rows), rows, notes, pairs)
+    if looks > 1:
+        notes.append(
+            f"the sets grew until they were enough, {looks} looks at most: each is at {contract.judge.level:.4g}"
+        )
+    return Comparison(overall(rows), rows, notes, pairs, min(map(len, valid)), contract.judge.level)
 
 
 def differences(before: RunSet, after: RunSet, despite: set[str]) -> list[str]:

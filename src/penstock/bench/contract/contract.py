@@ -31,6 +31,10 @@ class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What gates in a stage."""
         return self.stages.get(stage, self.metrics)
 
+    def shared(self, looks: int) -> "Judgement":
+        """The judgement at one of so many looks, which share its level (Bonferroni)."""
+        return msgspec.structs.replace(self, level=1.0 - (1.0 - self.level) / looks)
+
 
 class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Version 1 of the format."""
@@ -78,6 +82,8 @@ class RunSet(msgspec.Struct):
     runs: list[Run]
     made: str = ""
     """ISO 8601, UTC."""
+    looks: int = 1
+    """Comparisons that were to be made at most while the sets grew: they share the level."""
 
 
 def _within(stage: Stage, folder: PurePath) -> Stage:

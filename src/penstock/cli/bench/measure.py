@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
 from penstock.bench.client.session import Session, in_turn
+from penstock.bench.contract.compare import Verdict
 from penstock.bench.contract.contract import Contract, RunSet
+from penstock.bench.contract.looks import looked_at
 from penstock.bench.sample import Run
 from penstock.cli.bench import options
 from penstock.cli.bench.live import Screen
@@ -15,10 +19,11 @@ from penstock.core.errors import ConfigError
 
 
 def measure(
-    contract: Contract, urls: Sequence[str], given: dict[str, Any], *, runs: int, quiet: bool, first: int = 0
-) -> list[RunSet]:
+    contract: Contract, urls: Sequence[str], given: dict[str, Any], *, runs: int, quiet: bool, first: int = 0,
+    after: Sequence[int] = (),
+) -> list[RunSet]:  # fmt: skip
     """Runs a contract against servers in turn. Ctrl-C ends the run under way and keeps what it measured. `first`: the
-    first run's number."""
+    first run's number. `after`: how many runs of each of two servers may be enough, the last of them `runs`."""
     labels = options.pairs("--label", given["labels"])
     workload = contract.workload
     with Screen(quiet=quiet, stages=workload.stages, gap=workload.gap, runs=runs, servers=len(urls)) as screen:
@@ -34,13 +39,21 @@ def measure(
         def told(which: int, number: int, run: Run) -> None:
             screen.finished += 1
 
+        def enough(sets: Sequence[RunSet]) -> bool:
+            if len(sets[0].runs) not in after:
+                return False
+            verdict = looked_at(*sets, looks=len(after))
+            if not quiet:
+                click.echo(f"{len(sets[0].runs)} runs of each: {verdict}", err=True)
+            return verdict is not Verdict.INCONCLUSIVE
+
         def stop() -> None:
             for session in sessions:
                 session.stop()
 
         async def work() -> list[RunSet]:
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
-            return await in_turn(sessions, runs, told, first)
+            return await in_turn(sessions, runs, told, first, enough)
 
         try:
             return asyncio.run(work())

@@ -7,12 +7,14 @@ import click
 
 from penstock.bench.contract.baseline import packed
 from penstock.bench.contract.contract import Contract
+from penstock.bench.contract.looks import looks
 from penstock.bench.traffic.workload import Replay
 from penstock.cli.bench import options
 from penstock.cli.bench.measure import measure, require_folder, require_new, write_new
 from penstock.cli.bench.quick import quick_contract, slo_of, stages_of
 from penstock.cli.bench.show import all_valid, echo_json, show, summary, write_page
 from penstock.cli.options import json_option
+from penstock.core.errors import ConfigError
 
 OPEN_S = 30.0
 """How long an open stage is unless it is said."""
@@ -25,6 +27,11 @@ OPEN_S = 30.0
 @options.server_options
 @click.option("--against", metavar="URL", help="A second server, run in turn with the first: ABAB.")
 @click.option("--runs", type=click.IntRange(1, 1000), help="Repetitions.  [default: the contract's, else 1]")
+@click.option(
+    "--most-runs",
+    type=click.IntRange(2, 1000),
+    help="With --against: until the two can be told apart or called the same, so many runs of each at most.",
+)
 @click.option(
     "--concurrency", "-C", multiple=True, type=click.IntRange(1), help="Closed loop: clients; repeat for stages."
 )
@@ -102,6 +109,9 @@ def command(ctx: click.Context, /, path: Path | None, as_json: bool, **given: An
     """Send a load and show what came of it.
 
     Exit code 1 when a run is not valid, because the client did not keep up: its figures say nothing of the server.
+
+    With --most-runs two servers are compared after --runs of each, then after twice as many, and so on. The looks share
+    the level of the contract, and `bench compare` knows of them: what they find is as sure as one comparison's.
     """
     contract = options.contract_of(path) if path else _quick(given)
     urls = [given["url"], *([given["against"]] if given["against"] else [])]
@@ -110,7 +120,8 @@ def command(ctx: click.Context, /, path: Path | None, as_json: bool, **given: An
         require_new(place)
     if given["report"]:
         require_folder(given["report"])
-    sets = measure(contract, urls, given, runs=given["runs"] or (contract.runs if path else 1), quiet=as_json)
+    most, after = _how_many(given, contract.runs if path else 1)
+    sets = measure(contract, urls, given, runs=most, quiet=as_json, after=after)
     for run in (run for runs in sets for run in runs.runs):
         run.price_per_hour = given["price_per_hour"]
     for place, runs in zip(places, sets, strict=False):
@@ -124,6 +135,19 @@ def command(ctx: click.Context, /, path: Path | None, as_json: bool, **given: An
         echo_json(summary(sets[0]) if len(sets) == 1 else [summary(each) for each in sets])
     if not all(all_valid(each.runs) for each in sets):
         ctx.exit(1)
+
+
+def _how_many(given: dict[str, Any], usual: int) -> tuple[int, tuple[int, ...]]:
+    """Runs of each server at most, and after how many of them they are compared. Raises ConfigError."""
+    runs, most = given["runs"] or usual, given["most_runs"]
+    if most is None:
+        return runs, ()
+    if not given["against"]:
+        raise ConfigError("--most-runs: there is one server; name the other with --against")
+    runs = max(runs, 2)
+    if most < runs:
+        raise ConfigError(f"--most-runs: {most} is fewer than the {runs} of --runs")
+    return most, looks(runs, most)
 
 
 def _places(out: Path | None, servers: int) -> list[Path]:
