@@ -13,7 +13,7 @@ from penstock.gateway.ask import AskReader
 from penstock.gateway.verdict import Verdict
 from penstock.gateway.view import health_settings, route_settings
 from penstock.policy.resilience.health import Health
-from penstock.policy.route.facts import Ask, EngineFacts, Lease
+from penstock.policy.route.facts import Ask, Decision, EngineFacts, Lease
 from penstock.policy.route.router import Router
 from penstock.wire.openai import read_call
 
@@ -116,18 +116,18 @@ class Desk:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s fairness=%s %s", decision.reason, fairness, self._router.explain(decision))
         fallbacks = self._next_best(ask, decision.engine, excluded, now)
-        return Pick(self._begin(decision.engine, ask, now), fallbacks)
+        return Pick(self._begin(decision.engine, ask, now, decision), fallbacks)
 
     def move(self, pick: Pick, served: str, now: float) -> None:
         """The proxy retried: `served` answers instead of the engine picked, which failed."""
         self.end(pick.lease, now, Verdict(False, code="not_served"), Usage())
         pick.lease = self._begin(served, pick.lease.ask, now)
 
-    def _begin(self, engine: str, ask: Ask, now: float) -> Lease:
+    def _begin(self, engine: str, ask: Ask, now: float, decision: Decision | None = None) -> Lease:
         self._health.began(engine, now)
         if self._health.version != self._judged:
             self._weigh(now)
-        return self._router.begin(engine, ask, now)
+        return self._router.begin(engine, ask, now, decision)
 
     def end(self, lease: Lease, now: float, verdict: Verdict, usage: Usage) -> None:
         """The request is over; a second time does nothing."""

@@ -81,6 +81,8 @@ class Decision(msgspec.Struct, gc=False):
     """What `Router.explain` needs; private to the router."""
     full: bool = False
     """The engine has no room: the request waits there for its prefix."""
+    charge: tuple[int, float] | None = None
+    """Booked by `Router.begin`; private to the router."""
 
     @property
     def reason(self) -> str:

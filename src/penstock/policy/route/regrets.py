@@ -14,20 +14,21 @@ _KEPT = 1024
 
 class Regrets:
     """What the company at its holder has cost each prefix so far, seconds. An account is named by the entry of the
-    hash chain at which the prefix ends: a conversation that grows has a new one each turn, and never buys."""
+    hash chain at which the prefix ends: a conversation that grows has a new one each turn."""
 
     __slots__ = ("_owed",)
 
     def __init__(self) -> None:
         self._owed: OrderedDict[int, float] = OrderedDict()
 
-    def buys(self, prefix: int, company_s: float, reading_s: float) -> bool:
-        """Charges the prefix with what sharing would cost now. Whether all so far is as much as reading it costs; then
-        its account begins anew."""
-        owed = self._owed.pop(prefix, 0.0) + max(0.0, company_s)
-        if owed >= reading_s:
-            return True
-        self._owed[prefix] = owed
+    def owed(self, prefix: int) -> float:
+        """What its account stands at."""
+        return self._owed.get(prefix, 0.0)
+
+    def book(self, prefix: int, owed: float) -> None:
+        """Its account stands at `owed` from now on; 0 begins it anew, as the prefix has been bought."""
+        self._owed.pop(prefix, None)
+        if owed:
+            self._owed[prefix] = owed
         if len(self._owed) > _KEPT:
             self._owed.popitem(last=False)
-        return False

@@ -117,6 +117,7 @@ class Router:
             0.0,
             view,
             bool(full >> slot & 1),
+            view.charge,
         )
 
     def begin(self, engine: str, ask: Ask, now: float, decision: Decision | None = None) -> Lease:
@@ -139,6 +140,8 @@ class Router:
         fresh = ask.prompt_tokens - cached
         tokens = (fresh if fresh > 0 else 0) + ask.output_tokens
         adapter = ask.model if ask.model in standing.facts.adapters else ""
+        if decision is not None and decision.charge is not None:
+            self._regrets.book(*decision.charge)
         lease = Lease(engine, tokens, ask, now, False, cached, queue, batch if batch > 0.0 else 0.0, adapter)
         standing.claims.take(lease, now)
         roster.count(slot, standing)

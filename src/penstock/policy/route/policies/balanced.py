@@ -11,6 +11,8 @@ from penstock.policy.route.view import Pick, View, bits, members
 
 _TIE = 0.25
 """Loads this close, in requests, are equal: the prompt's own engine decides, so workers that share nothing agree."""
+_BOTH = 2.0
+"""What company costs the request it costs those it joins about as well."""
 PREFIX = "prefix %d tokens on %d of %d engines within load %.2f (least %.2f)"
 WORTH = "prefix %d tokens worth the wait: load %.2f, within %.2f (least %.2f), %.2f of an even share"
 COPY = "idle, reads the prefix: %.3f s once, company at its holder %.3f s each time (%d tokens, load %.2f)"
@@ -78,7 +80,8 @@ def _second_copy(view: View, holder: int, depth: int, least: float) -> Pick | No
 
     Company at the holder costs the request the time that it ends later, and those who are there about as much
     together. Where that is more than the reading takes, the prefix is read at once; else when it has been so often
-    enough. Each prefix pays for its own copies, so one that is wanted once never is copied for little.
+    enough. Each prefix pays for its own copies, so one that is wanted once never is copied for little. What sharing
+    costs is charged when the request begins.
     """
     if not view.predictor.settled(view.standing(holder)):
         return None
@@ -97,9 +100,13 @@ def _second_copy(view: View, holder: int, depth: int, least: float) -> Pick | No
     shared, alone, anew = expected(view, holder), expected(view, slot, cached), expected(view, slot)
     if shared is None or alone is None or anew is None or shared <= alone:
         return None
-    company_s, reading_s = 2.0 * (shared - alone), anew - alone
-    if not view.regrets.buys((view.told or view.ask.chain)[depth - 1], company_s, reading_s):
+    company_s, reading_s = _BOTH * (shared - alone), anew - alone
+    prefix = (view.told or view.ask.chain)[depth - 1]
+    owed = view.regrets.owed(prefix) + company_s
+    if owed < reading_s:
+        view.charge = (prefix, owed)
         return None
+    view.charge = (prefix, 0.0)
     return (slot, COPY, (reading_s, company_s, cached, view.loads[holder]))
 
 
