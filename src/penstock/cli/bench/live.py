@@ -53,6 +53,13 @@ class Screen:
         elif progress.over and progress.stage >= 0 and not self._quiet:
             click.echo(line_of(progress, self._title()), err=True)
 
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if self._live is not None:
+            self._live.console.print(text, highlight=False)
+        elif not self._quiet:
+            click.echo(text, err=True)
+
     def _title(self) -> str:
         number, which = divmod(self.finished, self._servers)
         server = f"server {which + 1}, " if self._servers > 1 else ""

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
 from penstock.bench.client.session import Session, in_turn
 from penstock.bench.contract.compare import Verdict
 from penstock.bench.contract.contract import Contract, RunSet
@@ -43,8 +41,7 @@ def measure(
             if len(sets[0].runs) not in after:
                 return False
             verdict = looked_at(*sets, looks=len(after))
-            if not quiet:
-                click.echo(f"{len(sets[0].runs)} runs of each: {verdict}", err=True)
+            screen.say(f"{len(sets[0].runs)} runs of each: {verdict}")
             return verdict is not Verdict.INCONCLUSIVE
 
         def stop() -> None:
