@@ -135,7 +135,7 @@ class Hanging:
 
 async def test_a_ledger_that_hangs_is_broken_off_and_opened_anew() -> None:
     store = Hanging()
-    costs = Costs(store, patience_s=0.01)  # type: ignore[arg-type]
+    costs = Costs(store, patience_s=0.01)
     for times in (1, 2):
         with pytest.raises(Unavailable, match="broken off") as caught:
             await costs.totals("day", 30, NOW)
@@ -147,7 +147,7 @@ async def test_a_ledger_that_hangs_is_broken_off_and_opened_anew() -> None:
 
 async def test_who_leaves_takes_the_thread_along() -> None:
     store = Hanging()
-    asking = asyncio.ensure_future(Costs(store).totals("day", 30, NOW))  # type: ignore[arg-type]
+    asking = asyncio.ensure_future(Costs(store).totals("day", 30, NOW))
     assert await asyncio.to_thread(store.asked.wait, 10)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -186,7 +186,7 @@ class Slow:
 
 async def test_a_connection_is_not_closed_under_a_question_whose_asker_left() -> None:
     store = Slow()
-    costs = Costs(store)  # type: ignore[arg-type]
+    costs = Costs(store)
     asking = asyncio.ensure_future(costs.totals("day", 30, NOW))
     assert await asyncio.to_thread(store.asked.wait, 10)
     for _ in range(2):  # after the second one nobody waits for the thread

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from penstock.core.errors import ConfigError, Unavailable
 from penstock.core.limit import Measure
@@ -11,7 +12,7 @@ from penstock.policy.limit.broker import Use
 from penstock.policy.limit.bucket import meaning_of
 from penstock.policy.price.cost import MILLION
 from penstock.state.ledger.rows import money, total_row
-from penstock.state.ledger.store import Span, Store, StoreAway, Total
+from penstock.state.ledger.store import Span, StoreAway, Total
 
 DAY_S = 86_400
 PATIENCE_S = 20.0
@@ -48,10 +49,22 @@ def limit_row(use: Use) -> Row:
     }
 
 
+class Totals(Protocol):
+    """What is asked of a ledger's store here."""
+
+    def open(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def totals(self, by: Sequence[str], span: Span) -> list[Total]: ...
+
+    def close(self) -> None: ...
+
+
 class Costs:
     """Reads totals from a ledger of its own connection, in a thread of its own, one question at a time."""
 
-    def __init__(self, store: Store, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, store: Totals, patience_s: float = PATIENCE_S) -> None:
         self._store = store
         self._patience_s = patience_s
         self._one = asyncio.Lock()
