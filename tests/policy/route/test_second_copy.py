@@ -123,7 +123,7 @@ def test_a_copy_is_made_when_sharing_has_cost_as_much_as_reading(company: float,
 def test_a_decision_that_no_request_follows_is_charged_to_nobody() -> None:
     """Whether there is another engine to retry on is found by deciding, too."""
     router = taught(company=0.1)
-    for _ in range(20):
+    for _ in range(3):
         decided(router)
     assert until_copied(router) in (5, 6)
 
