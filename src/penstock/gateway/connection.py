@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
                 data = self._read_chunks(data)
         if self._queue and self.relay is None and not self._full_since:
             self._next()
-        if self._reading and self._queue_is_full():
+        if self._queue and self._reading and self._queue_is_full():
             self._reading = False
             self._transport.pause_reading()
 

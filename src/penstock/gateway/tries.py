@@ -67,7 +67,7 @@ class Tries(msgspec.Struct, eq=False):
     """Its two legs, where it may go in two."""
     decision: Decision | None = None
     """The last one: None where there is no choice."""
-    excluded: list[str] = []
+    excluded: Sequence[str] = ()
     moved: bool = False
     """Another engine is to be asked: that is paid for and looked up already."""
 
@@ -89,42 +89,34 @@ class Tries(msgspec.Struct, eq=False):
         decision = app.fleet.choose(self.ask, now, app.chance(), excluded)
         if decision is None or not app.hedger.may_hedge(now, repeatable=self.repeatable, first_byte=False, copies=1):
             return None
-        self.relay.decisions = [*self.relay.decisions, decision]
+        self.relay.decisions = (*self.relay.decisions, decision)
         return decision.engine
 
     def next_engine(self) -> str:
         """The engine to try now. Raises Unavailable when all that serve the model have failed or are full."""
         if self.ask is SOLE:
             return self.serving[0].name
-        app = self.app
-        began = monotonic()
-        fleet, relay, waited = app.fleet, self.relay, self.waits
+        app, relay, before = self.app, self.relay, self.decision
+        fleet, now = app.fleet, monotonic()
         if fleet.health.troubled:
-            decision = fleet.choose(self.ask, began, app.chance(), self.excluded)
+            decision = fleet.choose(self.ask, now, app.chance(), self.excluded)
         else:
-            may_wait = relay.turn is not None and not (self.decision or relay.attempts or self.legs)
-            decision = fleet.router.choose(self.ask, began, app.chance(), self.excluded, may_wait=may_wait)
-        self.decision = decision
+            may_wait = relay.turn is not None and not (before or relay.attempts or self.legs)
+            decision = fleet.router.choose(self.ask, now, app.chance(), self.excluded, may_wait=may_wait)
         if decision is None:
-            if waited and not relay.attempts:
+            if before is not None and before.full and not relay.attempts:
                 reason = "No engine had room within queue.max_wait or the client's own read timeout."
                 raise overloaded(reason, "queue_timeout", RETRY_AFTER_S)
             reason = "Every engine that serves this model has failed this request or takes no more now."
             raise Unavailable(reason, code="overloaded", retry_after_s=RETRY_AFTER_S)
-        decision.seconds = monotonic() - began
+        self.decision = decision
         if app.hedger.enabled:
             delay_s = app.hedger.delay_s(self.kind, repeatable=self.repeatable)
-            relay.hedge_at = began + delay_s if delay_s is not None else 0.0
-        earlier = relay.decisions
-        relay.decisions = [*earlier, decision] if earlier else [decision]
+            relay.hedge_at = now + delay_s if delay_s is not None else 0.0
+        relay.decisions = (*relay.decisions, decision)
         if self.legs is not None:
-            self.legs.decide(decision, began)
+            self.legs.decide(decision, now)
         return decision.engine
-
-    @property
-    def waits(self) -> bool:
-        """Whether the engine chosen last was full, and the request waits there. Only the first choice may be such."""
-        return self.decision is not None and self.decision.full
 
     def may_go_on(self, failure: RequestError) -> bool:
         """Whether another engine may be tried after a failure before the commit point."""
@@ -132,7 +124,7 @@ class Tries(msgspec.Struct, eq=False):
             return False
         if failure.code not in NOT_REACHED and not (failure.code in BROKEN_OFF and self.repeatable):
             return False
-        self.excluded.append(self.relay.engine)
+        self.excluded = (*self.excluded, self.relay.engine)
         if self.moved:  # paid for and looked up when the engine's refusal came
             self.moved = False
             return True

@@ -191,7 +191,8 @@ def merge(first: Usage | None, last: Usage | None) -> Usage | None:
 def count_content(piece: bytes) -> int:
     """Stream events of a piece that carry text: about one token each on vLLM, SGLang and llama.cpp."""
     found = piece.count(b'"content":"')
-    if found and b'"content":""' not in piece and b"reasoning" not in piece:
+    # `find`: of bytes, `in` first takes what it looks for as a number, and drops the error that this raises.
+    if found and piece.find(b'"content":""') < 0 and piece.find(b"reasoning") < 0:
         return found
     return len(CONTENT.findall(piece))
 

@@ -98,13 +98,11 @@ class Template:
         end = start + length
         if end > len(data) or length > most:
             return None
-        request = Request(received)
-        request.method, request.target, request.path = self._method, self._target, self._path
-        request.http11, request.headers, request.special = self._http11, self._headers, self._special
-        request.sent = self._sent
-        if length:
-            request.body = data[start:end]
-            request.bytes_in = length
+        body = data[start:end] if length else b""
+        request = Request(
+            received, self._method, self._target, self._path, self._http11, self._headers, self._special, self._sent,
+            body, length,
+        )  # fmt: skip
         return request, end
 
 

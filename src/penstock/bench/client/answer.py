@@ -35,14 +35,14 @@ class Events:
 
     def feed(self, piece: bytes) -> int:
         """How many of the events that `piece` completes have content."""
-        if b"\r" in piece:
+        if piece.find(b"\r") >= 0:  # `in` first takes bytes as a number, and drops the error that this raises
             piece = piece.replace(b"\r\n", b"\n")
         if self._rest:
             piece = self._rest + piece
         whole, end, self._rest = piece.rpartition(END)
         if not end:
             return 0
-        if END not in whole:
+        if whole.find(END) < 0:
             return self._look(whole)
         return sum(map(self._look, whole.split(END)))
 
@@ -51,7 +51,7 @@ class Events:
             at = event.find(mark)
             if at >= 0:
                 filled = event[at + len(mark)] != 34  # a quote: an empty text
-                if self._keep or USAGE in event:
+                if self._keep or event.find(USAGE) >= 0:
                     self._decode(event)
                 if filled:
                     return 1

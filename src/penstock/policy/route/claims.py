@@ -6,21 +6,22 @@ from collections import deque
 from penstock.policy.route.facts import Lease
 
 _REMEMBERED = 512
-"""Changes kept: enough for a reading of the engine's load to find what was in flight when it was taken."""
+"""Of each kind of change: enough for a reading of the engine's load to find what was in flight when it was taken."""
 
 
 class Claims:
     """Leases of one engine. Survives the engine's absence, so one that comes back finds its true count."""
 
-    __slots__ = ("_after", "_at", "adapters", "requests", "tokens")
+    __slots__ = ("_begun", "_ended", "adapters", "requests", "tokens")
 
     def __init__(self) -> None:
         self.requests = 0
         self.tokens = 0
         self.adapters: dict[str, int] = {}
         """Leases by LoRA adapter."""
-        self._at: deque[float] = deque(maxlen=_REMEMBERED)
-        self._after: deque[int] = deque(maxlen=_REMEMBERED)
+        self._begun: deque[float] = deque(maxlen=_REMEMBERED)
+        self._ended: deque[float] = deque(maxlen=_REMEMBERED)
+        """When leases were taken, and given."""
 
     def take(self, lease: Lease, now: float) -> None:
         """Counts a lease."""
@@ -28,8 +29,7 @@ class Claims:
         self.tokens += lease.tokens
         if lease.adapter:
             self.adapters[lease.adapter] = self.adapters.get(lease.adapter, 0) + 1
-        self._at.append(now)
-        self._after.append(self.requests)
+        self._begun.append(now)
 
     def give(self, lease: Lease, now: float) -> None:
         """Counts a lease no more. The caller sees to it that this happens once."""
@@ -41,12 +41,12 @@ class Claims:
                 self.adapters[lease.adapter] = left
             else:
                 del self.adapters[lease.adapter]
-        self._at.append(now)
-        self._after.append(self.requests)
+        self._ended.append(now)
 
     def at(self, when: float) -> int:
-        """Requests in flight at `when`; the oldest known count when that is longer ago than memory."""
-        index = bisect_right(self._at, when)
-        if index:
-            return self._after[index - 1]
-        return self._after[0] if len(self._at) == _REMEMBERED else 0
+        """Requests in flight at `when`; of changes since then no more are taken back than are remembered."""
+        return max(0, self.requests - _since(self._begun, when) + _since(self._ended, when))
+
+
+def _since(times: deque[float], when: float) -> int:
+    return len(times) - bisect_right(times, when)

@@ -75,8 +75,10 @@ class Decision(msgspec.Struct, gc=False):
     numbers: tuple[object, ...] = ()
     matched_tokens: int = 0
     candidates: int = 0
+    at: float = 0.0
+    """When it was asked for, monotonic."""
     seconds: float = 0.0
-    """What deciding took; filled in by the caller, who has a clock."""
+    """What deciding took: until the request began; 0 when it did not."""
     snapshot: object = None
     """What `Router.explain` needs; private to the router."""
     full: bool = False

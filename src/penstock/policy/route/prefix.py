@@ -37,9 +37,9 @@ def prompt_chain(prompt: bytes, block_bytes: int, seed: str) -> tuple[int, ...]:
     start, size = 0, block_bytes
     while start + size <= total:
         stop = min(start + PER_SIZE * size, total)
-        chain += [
-            (value := xxh3_64_intdigest(view[end - size : end], value)) for end in range(start + size, stop + 1, size)
-        ]
+        for end in range(start + size, stop + 1, size):
+            value = xxh3_64_intdigest(view[end - size : end], value)
+            chain.append(value)
         start += PER_SIZE * size
         size *= 2
     return tuple(chain)

@@ -22,15 +22,19 @@ class Group:
 
     __slots__ = ("_heat", "_more", "_step", "_total", "adapter", "loads_of", "mask", "slots", "turn")
 
-    def __init__(self, slots: list[int], turn: int, *, adapter: bool) -> None:
+    def __init__(self, slots: list[int], seats: int, turn: int, *, adapter: bool) -> None:
         self.slots = slots
         self.adapter = adapter
         """What they are asked for is a LoRA adapter."""
         self.mask = sum(1 << slot for slot in slots)
-        self.loads_of: Callable[[Sequence[float]], Sequence[float]] = (
-            itemgetter(*slots) if len(slots) > 1 else lambda loads: [loads[slot] for slot in slots]
+        self.loads_of: Callable[[Sequence[float]], Sequence[float]] | None = (
+            None
+            if len(slots) == seats
+            else itemgetter(*slots)
+            if len(slots) > 1
+            else lambda loads: [loads[slot] for slot in slots]
         )
-        """Their loads from the array of all loads, in the order of `slots`."""
+        """Their loads from the array of all loads, in the order of `slots`; None where that is the array."""
         self.turn = turn
         """Requests decided so far, for whoever goes in turn."""
         self._heat = dict.fromkeys(slots, PRIOR)
@@ -184,7 +188,7 @@ class Roster:
     def _group(self, key: tuple[str, str, str], turn: int) -> Group:
         slots = self._members(*key)
         first = self.standings[slots[0]] if slots else None
-        return Group(slots, turn, adapter=first is not None and key[0] in first.facts.adapters)
+        return Group(slots, len(self.standings), turn, adapter=first is not None and key[0] in first.facts.adapters)
 
     def _members(self, model: str, pool: str, leg: str) -> list[int]:
         ask = Ask(model=model, pool=pool, leg=leg)

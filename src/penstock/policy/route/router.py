@@ -83,7 +83,7 @@ class Router:
         loads = roster.loads.copy()
         if mask == group.mask:
             slots: Sequence[int] = group.slots
-            values = group.loads_of(loads)
+            values = group.loads_of(loads) if group.loads_of is not None else loads
         else:
             slots = members(mask)
             values = [loads[slot] for slot in slots]
@@ -112,11 +112,12 @@ class Router:
             self._settings.policy,
             rule,
             numbers,
-            view.tokens(view.depth(slot)) if masks else 0,
+            0 if not masks else view.tokens(view.depth(slot)) if view.matched is None else view.matched,
             len(slots),
+            now,
             0.0,
             view,
-            bool(full >> slot & 1),
+            bool(full >> slot & 1) if full else False,
             view.charge,
         )
 
@@ -140,8 +141,10 @@ class Router:
         fresh = ask.prompt_tokens - cached
         tokens = (fresh if fresh > 0 else 0) + ask.output_tokens
         adapter = ask.model if ask.model in standing.facts.adapters else ""
-        if decision is not None and decision.charge is not None:
-            self._regrets.book(*decision.charge)
+        if decision is not None:
+            decision.seconds = now - decision.at
+            if decision.charge is not None:
+                self._regrets.book(*decision.charge)
         lease = Lease(engine, tokens, ask, now, False, cached, queue, batch if batch > 0.0 else 0.0, adapter)
         standing.claims.take(lease, now)
         roster.count(slot, standing)

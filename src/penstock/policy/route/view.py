@@ -56,6 +56,8 @@ class View(msgspec.Struct, eq=False, gc=False):
     index: ApproximateIndex
     predictor: Predictor
     regrets: Regrets
+    matched: int | None = None
+    """Prompt tokens that the chosen engine has, where the policy has worked that out."""
     charge: tuple[int, float] | None = None
     """A prefix, and what its account stands at if the request begins where it was decided."""
 

@@ -17,7 +17,7 @@ PREFIX = "prefix %d tokens on %d of %d engines within load %.2f (least %.2f)"
 WORTH = "prefix %d tokens worth the wait: load %.2f, within %.2f (least %.2f), %.2f of an even share"
 COPY = "idle, reads the prefix: %.3f s once, company at its holder %.3f s each time (%d tokens, load %.2f)"
 SESSION = "session's own of %d engines within load %.2f"
-NO_PREFIX = "no prefix: least load %.2f of %d engines within %.2f"
+NO_PREFIX = "no prefix: least load %.2f of %d engines"
 
 
 def balanced(view: View) -> Pick:
@@ -31,6 +31,8 @@ def balanced(view: View) -> Pick:
     """
     values = view.values
     least = min(values)
+    if not (view.masks or view.frame.pressed or view.ask.session or view.group.adapter):
+        return _by_load(view, view.slots, values, least)
     bound = view.bound(least)
     near: Sequence[int] = view.slots if max(values) <= bound else list(compress(view.slots, map(bound.__ge__, values)))
     if view.group.adapter:
@@ -47,7 +49,7 @@ def balanced(view: View) -> Pick:
             if deeper > depth and alone and (found := _worth(view, deeper, beyond, depth, bound, least)) is not None:
                 return found
         if holders:
-            slots = members(holders & ~full or holders)
+            slots = view.slots if holders == view.mask else members(holders & ~full or holders)
             slot = view.lightest_and_coolest(slots)
             if (
                 least < _TIE
@@ -55,7 +57,8 @@ def balanced(view: View) -> Pick:
                 and (found := _second_copy(view, slot, depth, least)) is not None
             ):
                 return found
-            return (slot, PREFIX, (view.tokens(depth), len(slots), len(near), bound, least))
+            tokens = view.matched = view.tokens(depth)
+            return (slot, PREFIX, (tokens, len(slots), len(near), bound, least))
     return _no_prefix(view, near, bound, least)
 
 
@@ -115,19 +118,22 @@ def _no_prefix(view: View, near: Sequence[int], bound: float, least: float) -> P
     calm = ([slot for slot in near if not pressed >> slot & 1] if pressed else near) or near
     if ask.session:
         return (view.rendezvous(key_of(ask.session), calm), SESSION, (len(calm), bound))
-    if calm is not view.slots:
-        least = min([loads[slot] for slot in calm])
-    ties = calm
-    if max(view.values) > least + _TIE:
-        tied = least + _TIE
-        ties = [slot for slot in calm if loads[slot] <= tied]
+    values = [loads[slot] for slot in calm]
+    return _by_load(view, calm, values, min(values))
+
+
+def _by_load(view: View, slots: Sequence[int], values: Sequence[float], least: float) -> Pick:
+    """One of the least loaded; `values` are the loads of `slots`."""
+    tied = least + _TIE
+    ties = slots if max(values) <= tied else list(compress(slots, map(tied.__ge__, values)))
+    chain = view.ask.chain
     if len(ties) == 1:
         slot = ties[0]
-    elif ask.chain:
+    elif chain:
         # What comes later follows the prompt: an engine that has more than its share gets no further prefix.
         share, even = view.group.share, view.settings.even
         cool = [slot for slot in ties if share(slot) <= even] or ties
-        slot = view.rendezvous(ask.chain[0], cool)
+        slot = view.rendezvous(chain[0], cool)
     else:
         slot = ties[int(view.chance * len(ties))]
-    return (slot, NO_PREFIX, (loads[slot], len(calm), bound))
+    return (slot, NO_PREFIX, (view.loads[slot], len(slots)))
