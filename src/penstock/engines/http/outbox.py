@@ -9,6 +9,7 @@ request sends it at once.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,16 +23,20 @@ MOST = 16
 class Outbox:
     """One per event loop."""
 
-    __slots__ = ("_due",)
+    __slots__ = ("_due", "_soon")
 
     def __init__(self) -> None:
         self._due: list[tuple[Upstream, HttpExchange, bytes]] = []
+        self._soon: Callable[[Callable[[], None]], object] | None = None
+        """The loop's `call_soon`, once it runs. To ask which loop runs is a system call before Python 3.12."""
 
     def put(self, upstream: Upstream, exchange: HttpExchange, payload: bytes) -> None:
         """Has `upstream` send the payload soon, unless it is rid of the exchange by then."""
         due = self._due
         if not due:
-            asyncio.get_running_loop().call_soon(self.flush)
+            if self._soon is None:
+                self._soon = asyncio.get_running_loop().call_soon
+            self._soon(self.flush)
         due.append((upstream, exchange, payload))
         if len(due) >= MOST:
             self.flush()
