@@ -56,7 +56,7 @@ class Books:
         self._log = log
         self._known_model = known_model
         self.records: deque[Record] = deque(maxlen=keep)
-        self._choices: deque[tuple[str, Choices]] = deque(maxlen=keep)
+        self._choices: deque[tuple[str, Sequence[Step], Sequence[Decision], Split | None]] = deque(maxlen=keep)
 
     def enter(self, ended: Iterable[Relay], epoch: float) -> None:
         """Books requests in the order they ended. `epoch`: wall-clock time of monotonic zero, seconds."""
@@ -74,13 +74,16 @@ class Books:
                 request, answer = relay.content()
                 exchanges.append(Exchange(record, actor_of(relay.principal), request, answer))
             if relay.decisions or relay.steps:
-                self._choices.append((record.id, choices_of(relay)))
+                self._choices.append((record.id, relay.steps, relay.decisions, relay.split))
         if self._audit is not None:
             self._audit.requests(exchanges)
 
     def choices(self, request_id: str) -> Choices:
         """What was chosen for a finished request; nothing when there was no choice, or it is long ago."""
-        return next((found for known, found in reversed(self._choices) if known == request_id), NO_CHOICE)
+        for known, steps, decisions, split in reversed(self._choices):
+            if known == request_id:
+                return Choices(steps, decisions, split)
+        return NO_CHOICE
 
 
 def actor_of(principal: Principal) -> str:
@@ -92,17 +95,19 @@ def actor_of(principal: Principal) -> str:
 def record_of(relay: Relay, epoch: float) -> Record:
     """The Record of an ended request."""
     request, failure = relay.request, relay.failure
-    record = Record(
+    record = Record(  # by position as far as it goes: a name is looked for among all the fields of a Record
         relay.request_id.decode("ascii"),
         epoch + request.received,
-        method=request.method.decode("latin-1"),
-        path=request.path.decode("latin-1"),
-        model=relay.model,
-        engine=relay.engine,
-        key=relay.key,
-        outcome=outcome_of(failure, relay.status),
-        error="" if failure is None else failure.code,
-        duration_s=relay.ended_at - request.received,
+        request.method.decode("latin-1"),
+        request.path.decode("latin-1"),
+        relay.model,
+        relay.engine,
+        relay.key,
+        relay.streaming,
+        relay.status,
+        outcome_of(failure, relay.status),
+        "" if failure is None else failure.code,
+        relay.ended_at - request.received,
         bytes_in=request.bytes_in,
         attempts=relay.attempts,
         queue_s=relay.queue_s,

@@ -539,7 +539,6 @@ class Relay:
 
     def fill(self, record: Record) -> None:
         """Writes what was measured into the Record."""
-        record.status = self.status
         record.bytes_out = self.bytes_out
         take_tokens(record, self.tokens())
         if self._stream is not None:

@@ -122,7 +122,6 @@ class EventStream(Flow):
 
     def fill(self, record: Record, first_to_last_s: float) -> None:
         """Writes what was measured into the Record, whose tokens are there already."""
-        record.stream = True
         record.events = self.events
         record.itl_count, record.itl_sum_s, record.itl_max_s = self.gap_count, first_to_last_s, self.gap_max
         if record.output_tokens > 1 and self.gap_count:
