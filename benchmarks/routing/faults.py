@@ -32,8 +32,9 @@ class Others:
 
 CROWD = Others(6, 560, 200)
 """For a llama.cpp of two slots: two run, four wait there."""
-FILLING = Others(12, 230, 300)
-"""For a vLLM with room for seven of their prompts: the others wait for blocks."""
+FILLING = Others(16, 100, 300)
+"""For a vLLM in which eight of them fit as long as they have written little. Who waits for blocks wants few, so few
+stay free."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ PATIENCE_S = 90.0
 RECOVERY_S = 30.0
 """Bound on that: an engine that failed is left alone for 5 s, then 10, and gets its share of new requests after 10."""
 AMPLIFICATION = 1.1
-KV_BLOCKS = 64
+KV_BLOCKS = 44
 """Of 32 tokens, in a vLLM that is to be filled."""
 FULL = 0.9
 """Of a KV cache in use, from which on it counts as full."""
