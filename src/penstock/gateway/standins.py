@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from penstock.core.request import Request
-from penstock.gateway.tries import REPEATABLE
 from penstock.policy.identity.access import model_allowed
 from penstock.policy.resilience.fallback import Pool, Step, order
 from penstock.wire.openai import Call
+from penstock.wire.paths import COMPUTING
 
 if TYPE_CHECKING:
     from penstock.gateway.app import App
@@ -28,7 +28,7 @@ def steps_for(app: App, relay: Relay, request: Request, call: Call) -> Sequence[
     scopes = relay.principal.scopes
     models = [asked, *(each for each in model.fallbacks if each != asked and model_allowed(scopes, each))]
     steps = order(models, {each: _pools(app, each) for each in models})
-    if request.path not in REPEATABLE:
+    if request.path not in COMPUTING:
         del steps[1:]
     relay.steps = steps
     return steps

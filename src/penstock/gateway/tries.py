@@ -17,6 +17,7 @@ from penstock.gateway.waiting import overloaded
 from penstock.policy.resilience.timeouts import Kind, Limits, kind_of
 from penstock.policy.route.facts import Ask, Decision
 from penstock.wire.openai import Call
+from penstock.wire.paths import COMPUTING
 
 if TYPE_CHECKING:
     from penstock.gateway.app import App
@@ -27,19 +28,6 @@ NOT_REACHED = frozenset({"upstream_refused", "connect_timeout"})
 """The engine never saw the request: another may try, whatever the request does."""
 BROKEN_OFF = frozenset({"upstream_reset", "upstream_malformed", "upstream_busy", "engine_slow"})
 """The engine answered nothing of use and was let go of: another may try what changes nothing by being done twice."""
-REPEATABLE = frozenset(
-    {
-        b"/v1/chat/completions",
-        b"/v1/completions",
-        b"/v1/embeddings",
-        b"/v1/responses",
-        b"/v1/messages",
-        b"/v1/rerank",
-        b"/tokenize",
-        b"/detokenize",
-    }
-)
-"""POST endpoints that only compute. An upload or a batch is not sent twice."""
 SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 BUSY = frozenset({429, 502, 503, 504})
 """Statuses by which an engine says that another may do better."""
@@ -47,7 +35,7 @@ BUSY = frozenset({429, 502, 503, 504})
 
 def repeatable(request: Request) -> bool:
     """Whether doing it twice changes nothing."""
-    return request.method in SAFE or request.path in REPEATABLE
+    return request.method in SAFE or request.path in COMPUTING
 
 
 class Tries(msgspec.Struct, eq=False):
@@ -153,7 +141,7 @@ class Tries(msgspec.Struct, eq=False):
 def tries_of(app: App, relay: Relay, call: Call, ask: Ask, serving: Sequence[Endpoint]) -> Tries:
     """Those of `relay`, which may move to another engine from now on where that is allowed."""
     request = relay.request
-    again = request.path in REPEATABLE or request.method in SAFE
+    again = request.path in COMPUTING or request.method in SAFE
     tries = Tries(app, relay, ask, serving, again, again, call.stream is True, call.most_output)
     if ask is not SOLE:
         app.routed += 1

@@ -8,10 +8,11 @@ from penstock.core.errors import BadRequest, NotFound
 BESIDE_V1 = frozenset({b"/tokenize", b"/detokenize"})
 OPERATORS = frozenset({b"/v1/load_lora_adapter", b"/v1/unload_lora_adapter"})
 """Paths below /v1/ by which whoever may call them decides what an engine loads."""
-PLAIN = BESIDE_V1 | {
-    b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/responses", b"/v1/messages", b"/v1/models",
-    b"/v1/rerank",
+COMPUTING = BESIDE_V1 | {
+    b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/responses", b"/v1/messages", b"/v1/rerank"
 }  # fmt: skip
+"""POST endpoints that only compute: to ask twice changes nothing. An upload or a batch is not sent twice."""
+PLAIN = COMPUTING | {b"/v1/models"}
 """What most requests ask for; there is nothing to check."""
 ENCODED = re.compile(rb"%2e|%2f|%5c", re.IGNORECASE)
 

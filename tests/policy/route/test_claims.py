@@ -30,13 +30,19 @@ def test_the_past_is_known_as_it_was(steps: list[tuple[float, bool]], when: floa
     assert claims.at(now) == claims.requests == len(held)
 
 
-def test_of_a_past_too_long_ago_no_count_is_negative() -> None:
-    claims = Claims()
-    for number in range(2000):
-        one = lease(float(number))
-        claims.take(one, float(number))
-        if number % 2:
-            claims.give(one, float(number))
-    assert claims.requests == 1000
-    assert 0 <= claims.at(-1.0) <= 1000
-    assert claims.at(1999.0) == 1000
+@given(changes=st.lists(st.tuples(st.integers(1, 900), st.integers(0, 900)), max_size=4), back=st.floats(0, 1))
+def test_more_changes_than_are_remembered_never_make_a_count_negative(
+    changes: list[tuple[int, int]], back: float
+) -> None:
+    claims, held, now = Claims(), [lease(0.0)], 0.0
+    claims.take(held[0], 0.0)
+    for begun, ended in changes:
+        for step in range(begun + min(ended, len(held))):
+            now += 1.0
+            if step < begun:
+                held.append(lease(now))
+                claims.take(held[-1], now)
+            else:
+                claims.give(held.pop(), now)
+    assert claims.at(back * now) >= 0
+    assert claims.at(now) == len(held)

@@ -45,7 +45,7 @@ class Claims:
 
     def at(self, when: float) -> int:
         """Requests in flight at `when`; of changes since then no more are taken back than are remembered."""
-        return max(0, self.requests - _since(self._begun, when) + _since(self._ended, when))
+        return self.requests - _since(self._begun, when) + _since(self._ended, when)
 
 
 def _since(times: deque[float], when: float) -> int:

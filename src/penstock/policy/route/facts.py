@@ -78,7 +78,7 @@ class Decision(msgspec.Struct, gc=False):
     at: float = 0.0
     """When it was asked for, monotonic."""
     seconds: float = 0.0
-    """What deciding took: until the request began; 0 when it did not."""
+    """What deciding took: until a request began by it; 0 when none did."""
     snapshot: object = None
     """What `Router.explain` needs; private to the router."""
     full: bool = False

@@ -27,14 +27,8 @@ class Group:
         self.adapter = adapter
         """What they are asked for is a LoRA adapter."""
         self.mask = sum(1 << slot for slot in slots)
-        self.loads_of: Callable[[Sequence[float]], Sequence[float]] | None = (
-            None
-            if len(slots) == seats
-            else itemgetter(*slots)
-            if len(slots) > 1
-            else lambda loads: [loads[slot] for slot in slots]
-        )
-        """Their loads from the array of all loads, in the order of `slots`; None where that is the array."""
+        self.loads_of = _loads_of(slots, seats)
+        """Their loads from the array of all loads, in the order of `slots`."""
         self.turn = turn
         """Requests decided so far, for whoever goes in turn."""
         self._heat = dict.fromkeys(slots, PRIOR)
@@ -59,6 +53,12 @@ class Group:
     def coolest(self, slots: Sequence[int]) -> int:
         """The one of `slots` that has had least of late."""
         return min(slots, key=self._heat.__getitem__)
+
+
+def _loads_of(slots: list[int], seats: int) -> Callable[[Sequence[float]], Sequence[float]]:
+    if len(slots) == seats:
+        return lambda loads: loads
+    return itemgetter(*slots) if len(slots) > 1 else lambda loads: [loads[slot] for slot in slots]
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):

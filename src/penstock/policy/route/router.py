@@ -83,7 +83,7 @@ class Router:
         loads = roster.loads.copy()
         if mask == group.mask:
             slots: Sequence[int] = group.slots
-            values = group.loads_of(loads) if group.loads_of is not None else loads
+            values = group.loads_of(loads)
         else:
             slots = members(mask)
             values = [loads[slot] for slot in slots]
@@ -107,12 +107,15 @@ class Router:
         standing = frame.standings[slot]
         assert standing is not None  # candidates are present
         group.picked(slot)
+        matched = view.matched
+        if matched is None:
+            matched = view.tokens(view.depth(slot)) if masks else 0
         return Decision(
             standing.facts.name,
             self._settings.policy,
             rule,
             numbers,
-            0 if not masks else view.tokens(view.depth(slot)) if view.matched is None else view.matched,
+            matched,
             len(slots),
             now,
             0.0,
