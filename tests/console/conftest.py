@@ -379,7 +379,7 @@ def visit(browser: Browser) -> Iterator[type_of_visit]:
             viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion=motion
         )
         page = context.new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(30_000)
         errors: list[str] = []
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))

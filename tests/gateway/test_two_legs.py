@@ -240,7 +240,7 @@ async def test_a_client_that_leaves_in_the_first_leg_ends_it_and_nothing_follows
         await client.send(post(PATH, long_chat()))
         await world.until(lambda: prefiller(world).seen)
         client.leave()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await freed.wait()
         await world.quiet()
         assert world.engine.seen == []

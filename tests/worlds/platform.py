@@ -64,7 +64,7 @@ class Platform:
 
     async def so_far(self) -> int:
         """How many requests have ended, once nothing runs and all of them are in the access log."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 running = await self.metric("penstock_requests_in_flight")
                 total = int(await self.metric("penstock_requests_total"))

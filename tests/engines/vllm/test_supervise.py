@@ -213,7 +213,7 @@ def test_it_ends_with_its_parent_and_with_its_guard(program: Path, end: str) -> 
             assert helpers() == before
         else:
             guard.kill()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -220,7 +220,7 @@ async def test_a_source_that_fails_is_opened_again_and_nothing_is_believed_meanw
     source.queue.put_nowait(OSError("gone"))
     await settle(source)
     assert follower.describe()["error"] == "gone"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while source.opened < 2:  # noqa: ASYNC110 - no news of it
             await asyncio.sleep(0.01)
     await settle(source)

@@ -41,7 +41,7 @@ async def granted(store: Watched) -> tuple[list[Batch], int, str]:
     await asyncio.sleep(0.05)
     before, problem = list(store.batches), keeper.problem
     keeper.heard(1, Wants(1, (Want(BUCKET, least=10, need=10),)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         grants = await told.get()
     running.cancel()
     with suppress(asyncio.CancelledError):

@@ -7,7 +7,6 @@ ends it with status 0; so does the end of stdin.
 import os
 import signal
 import sys
-import threading
 import time
 
 import msgspec
@@ -45,10 +44,13 @@ def main(arguments: list[str]) -> int:
         time.sleep(LOG_S)
         return _say(pipe, Hello(ready=False, error=str(error)))
     # Until here SIGTERM has its default effect: Python cannot act on it while llama.cpp loads the model.
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    # The C handler writes there at once, in whichever thread; Python's own would wait for a main thread that sleeps.
+    signal.set_wakeup_fd(tell)
+    signal.signal(signal.SIGTERM, lambda *_: None)
     _say(pipe, Hello(ready=True, address=server.listening_address))
-    stop.wait()
+    os.read(told, 1)
     _end(0)
     return 0
 
