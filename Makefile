@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 TESTS  ?=
+VLLM   := PYTHON=$(abspath $(BIN))/python bash tests/real/vllm.sh install
 LOCK   := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: help run test check bench bench-routing prove-limits prove-bench baseline bars test-real lock docs clean
@@ -30,6 +31,7 @@ bench: $(VENV)/.dev ## Measure the gateway against its peers; writes results/gat
 
 bench-routing: $(VENV)/.dev ## Measure routing on real engines against other routers; writes results/routing
 	@$(BIN)/python -m benchmarks.routing install
+	@$(VLLM)
 	@$(BIN)/python -m benchmarks.routing run
 	@$(BIN)/python -m benchmarks.routing prove
 
@@ -38,9 +40,11 @@ prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writ
 
 prove-bench: $(VENV)/.dev ## Prove the load tester beside others, and 3x at an equal p95 (about 80 min); writes results/bench
 	@$(BIN)/python -m benchmarks.bench install
+	@$(VLLM)
 	@$(BIN)/python -m benchmarks.bench run --only truth,capacity,rivals,locust,knee,frameworks,three_x
 
 baseline: $(VENV)/.dev ## Add baselines of lab L06's contract on llama.cpp and vLLM, run them 20 times again, compare (about 100 min)
+	@$(VLLM)
 	@$(BIN)/python -m benchmarks.bench run --only again_llamacpp,again_vllm
 
 bars: $(VENV)/.dev ## Print every bar that results/ holds
