@@ -249,11 +249,10 @@ async def _answer_within_bounds(
             app.bulkheads.leave(place)
 
 
-def _stale(app: App, relay: Relay, tries: Tries, failure: RequestError | None) -> bool:
+def _stale(app: App, relay: Relay, tries: Tries, failure: RequestError) -> bool:
     """Whether a kept-alive connection was closed as we wrote: the same engine deserves a fresh one first."""
     return (
-        failure is not None
-        and relay.was_reused
+        relay.was_reused
         and failure.code == "upstream_reset"
         and not (relay.left or relay.committed or app.draining)
         and tries.repeatable
@@ -261,12 +260,11 @@ def _stale(app: App, relay: Relay, tries: Tries, failure: RequestError | None) -
     )
 
 
-def _left(app: App, relay: Relay, verdict: Verdict | None, failure: RequestError | None, again: bool) -> None:
-    """An attempt is over: its lease returns, and others may wait for the room that it leaves; unless it goes on there
-    `again`, and leaves none."""
-    lease = relay.lease  # a second engine may have taken over
-    assert lease is not None
-    app.fleet.release(lease, monotonic())
+def _left(
+    app: App, relay: Relay, lease: Lease, verdict: Verdict | None, failure: RequestError | None, again: bool
+) -> None:
+    """An attempt is over: what it teaches, and who may have the room that it leaves; unless it goes on there `again`,
+    and leaves none."""
     if verdict is not None:
         app.judge(relay, lease, verdict, failure)
     if relay.turn is not None:
@@ -315,15 +313,16 @@ async def _answer_from_engine(
             relay.well = well and tries.ask is not SOLE
             verdict = None if well else relay.verdict(failure)
         finally:
-            fresh = not fresh and _stale(app, relay, tries, failure)
-            _left(app, relay, verdict, failure, fresh)
+            fresh = failure is not None and not fresh and _stale(app, relay, tries, failure)
+            lease = relay.lease  # a second engine may have taken over
+            fleet.release(lease, monotonic())
+            if verdict is not None or app.waiting.used:
+                _left(app, relay, lease, verdict, failure, fresh)
         if failure is None:
             relay.attempts.append(Attempt(relay.engine, relay.sent_at - request.received, relay.was_reused))
             return None
         relay.attempts.append(Attempt(relay.engine, relay.sent_at - request.received, relay.was_reused, failure.code))
-        if relay.left:
-            return client_left()
-        if relay.committed:
-            return failure
+        if relay.left or relay.committed:
+            return client_left() if relay.left else failure
         if app.draining or not (fresh or tries.may_go_on(failure)):
             raise failure

@@ -49,8 +49,7 @@ class Tries(msgspec.Struct, eq=False):
     """Whether doing it twice changes nothing."""
     may_leave: bool
     """Whether an engine that is slow is let go of, as another may do better."""
-    stream: bool
-    most_output: int
+    call: Call
     legs: Legs | None = None
     """Its two legs, where it may go in two."""
     decision: Decision | None = None
@@ -62,9 +61,9 @@ class Tries(msgspec.Struct, eq=False):
     @property
     def kind(self) -> Kind:
         """Requests that take about as long as this one."""
-        ask, legs = self.ask, self.legs
+        ask, call, legs = self.ask, self.call, self.legs
         model = ask.model if legs is None else ask.model + legs.part
-        return kind_of(model, self.stream, ask.prompt_tokens, self.most_output, 0)
+        return kind_of(model, call.stream is True, ask.prompt_tokens, call.most_output, 0)
 
     def limits(self) -> Limits:
         """The time that requests like it need. Asked only of one that has waited longer than most ever do."""
@@ -101,7 +100,7 @@ class Tries(msgspec.Struct, eq=False):
         if app.hedger.enabled:
             delay_s = app.hedger.delay_s(self.kind, repeatable=self.repeatable)
             relay.hedge_at = now + delay_s if delay_s is not None else 0.0
-        relay.decisions = (*relay.decisions, decision)
+        relay.decisions = (*relay.decisions, decision) if relay.decisions else (decision,)
         if self.legs is not None:
             self.legs.decide(decision, now)
         return decision.engine
@@ -142,7 +141,7 @@ def tries_of(app: App, relay: Relay, call: Call, ask: Ask, serving: Sequence[End
     """Those of `relay`, which may move to another engine from now on where that is allowed."""
     request = relay.request
     again = request.path in COMPUTING or request.method in SAFE
-    tries = Tries(app, relay, ask, serving, again, again, call.stream is True, call.most_output)
+    tries = Tries(app, relay, ask, serving, again, again, call)
     if ask is not SOLE:
         app.routed += 1
         relay.tries = tries

@@ -160,10 +160,10 @@ def _usage(reported: _Reported) -> Usage:
     if reported.prompt_tokens is not None or reported.completion_tokens is not None:
         read, written = reported.prompt_tokens_details, reported.completion_tokens_details
         return Usage(
-            input_tokens=reported.prompt_tokens or 0,
-            output_tokens=reported.completion_tokens or 0,
-            cached_tokens=(read.cached_tokens if read else 0) or 0,
-            reasoning_tokens=(written.reasoning_tokens if written else 0) or 0,
+            reported.prompt_tokens or 0,
+            reported.completion_tokens or 0,
+            (read.cached_tokens if read else 0) or 0,
+            (written.reasoning_tokens if written else 0) or 0,
         )
     read, written = reported.input_tokens_details, reported.output_tokens_details
     # Anthropic counts tokens read from and written to its cache apart from input_tokens.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,11 +50,13 @@ class Recorder:
         self.error = error
 
 
-def relayed(segments: list[bytes], *, lends: bool) -> Recorder:
+def relayed(segments: list[bytes], *, lends: bool, sock: socket.socket | None = None) -> Recorder:
     """What the sink has after an upstream connection received `segments`, one read each."""
     sink = Recorder(lends=lends)
     upstream = Upstream(Pool(1), cast(Any, SimpleNamespace(put=lambda *_: None)))
-    transport = SimpleNamespace(write=lambda _: None, abort=lambda: None, close=lambda: None)
+    transport = SimpleNamespace(
+        write=lambda _: None, abort=lambda: None, close=lambda: None, get_extra_info=lambda _: sock
+    )
     upstream.connection_made(cast(asyncio.Transport, transport))
     upstream.start(cast(Any, SimpleNamespace(sink=sink, head_only=False, ended=lambda: None)), b"")
     for segment in segments:
@@ -104,6 +109,18 @@ def test_a_read_that_is_one_whole_chunk_of_events_is_noted_and_sent_on() -> None
     assert sink.flow.chunks == [chunk, chunk]
     assert len(sink.flow.arrivals) == 2
     assert sink.got == [event] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_QUICKACK is Linux's")
+@pytest.mark.parametrize(("kind", "at_once"), [(b"text/event-stream", 0), (b"application/json", 1)])
+def test_small_reads_of_a_stream_are_not_acknowledged_one_by_one(kind: bytes, at_once: int) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as ours,
+    ):
+        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK) == 1
+        relayed([HEAD.replace(b"text/event-stream", kind) + b"5\r\n: yes\r\n"], lends=True, sock=ours)
+        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK) == at_once
 
 
 def test_what_looks_like_a_chunk_inside_a_chunk_is_not_taken_for_one() -> None:

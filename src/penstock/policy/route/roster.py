@@ -81,12 +81,14 @@ class Roster:
     def __init__(self, settings: RouteSettings) -> None:
         self._settings = settings
         self._claims: dict[str, Claims] = {}
-        self._groups: dict[tuple[str, str, str], Group] = {}
+        self.groups: dict[tuple[str, str, str], Group] = {}
+        """Those asked for so far, by model, pool and leg."""
         self.recheck = NEVER
         """When to call `refresh` next: readings age."""
         self.slot_of: dict[str, int] = {}
         self.standings: list[Standing | None] = []
         """Replaced, not changed: decisions keep it, as they do `seeds`."""
+        self.names: list[str] = []
         self.loads: list[float] = []
         self.claimed: list[tuple[int, int]] = []
         """Requests in flight from here, and their tokens."""
@@ -114,8 +116,8 @@ class Roster:
                 standing.renew(facts)
             else:
                 self._seat(facts, gone)
-        renewed = {key: self._group(key, group.turn) for key, group in self._groups.items()}
-        self._groups = {key: group for key, group in renewed.items() if group.slots}
+        renewed = {key: self._group(key, group.turn) for key, group in self.groups.items()}
+        self.groups = {key: group for key, group in renewed.items() if group.slots}
         self.refresh(now)
         return gone
 
@@ -124,10 +126,12 @@ class Roster:
         slot = next(free, len(self.standings))
         if slot == len(self.standings):
             self.standings.append(None)
+            self.names.append("")
             self.loads.append(0.0)
             self.claimed.append((0, 0))
             self.seeds = [*self.seeds, 0]
         self.slot_of[facts.name] = slot
+        self.names[slot] = facts.name
         self.standings[slot] = Standing(facts, self.claims(facts.name), self._settings)
         self.seeds = [*self.seeds[:slot], key_of(facts.name), *self.seeds[slot + 1 :]]
 
@@ -167,10 +171,14 @@ class Roster:
         self.frame = Frame(self.standings, self.seeds, pressed, queued, light)
 
     def count(self, slot: int, standing: Standing) -> None:
-        """Brings the arrays up to date after a claim was taken or given."""
+        """Brings the arrays up to date after a claim was taken or given.
+
+        The load is in requests: tokens in flight, KV pressure and a lowered weight count as more of them.
+        """
         claims = standing.claims
-        self.loads[slot] = standing.load()
-        self.claimed[slot] = claims.requests, claims.tokens
+        requests, tokens = claims.requests, claims.tokens
+        self.claimed[slot] = requests, tokens
+        self.loads[slot] = (requests + tokens / standing.tokens_per_request + standing.extra) / standing.weight
         if standing.facts.max_in_flight:
             bit = 1 << slot
             self.full = self.full | bit if standing.full() else self.full & ~bit
@@ -178,11 +186,11 @@ class Roster:
     def group(self, ask: Ask) -> Group:
         """Engines that serve what is asked, whatever their state."""
         key = (ask.model, ask.pool, ask.leg)
-        found = self._groups.get(key)
+        found = self.groups.get(key)
         if found is None:
             found = self._group(key, 0)
             if found.slots:
-                self._groups[key] = found
+                self.groups[key] = found
         return found
 
     def _group(self, key: tuple[str, str, str], turn: int) -> Group:

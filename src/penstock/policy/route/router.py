@@ -74,10 +74,16 @@ class Router:
         self._now = now
         if now >= roster.recheck:
             roster.refresh(now)
-        group = roster.group(ask)
-        mask = group.mask & ~roster.bits(excluded) if excluded else group.mask
-        full = mask & roster.full
-        mask ^= full
+        group = roster.groups.get((ask.model, ask.pool, ask.leg)) or roster.group(ask)
+        mask = group.mask
+        full = 0
+        if excluded:
+            mask &= ~roster.bits(excluded)
+        if roster.full:
+            full = mask & roster.full
+            mask ^= full
+            if not may_wait:
+                full = 0
         if not mask:
             return None
         loads = roster.loads.copy()
@@ -94,8 +100,6 @@ class Router:
         turn = group.turn
         group.turn = turn + 1
         frame = roster.frame
-        if not may_wait:
-            full = 0
         view = View(
             ask, chance, turn, slots, values, mask, full, loads, roster.claimed.copy(), masks, self._typical,
             excluded, group, frame, self._settings, self._index, self._predictor, self._regrets,
@@ -104,14 +108,12 @@ class Router:
             slot, rule, numbers = self._policy(view)
         else:
             slot, rule, numbers = slots[0], "only engine", ()
-        standing = frame.standings[slot]
-        assert standing is not None  # candidates are present
         group.picked(slot)
-        matched = view.matched
-        if matched is None:
-            matched = view.tokens(view.depth(slot)) if masks else 0
+        matched = 0
+        if masks:
+            matched = view.tokens(view.depth(slot)) if view.matched is None else view.matched
         return Decision(
-            standing.facts.name,
+            roster.names[slot],
             self._settings.policy,
             rule,
             numbers,
@@ -120,7 +122,7 @@ class Router:
             now,
             0.0,
             view,
-            bool(full >> slot & 1) if full else False,
+            full != 0 and full >> slot & 1 != 0,
             view.charge,
         )
 

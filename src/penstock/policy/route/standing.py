@@ -15,17 +15,18 @@ class Standing:
     """One engine's facts, joined with this router's claims. `settle` says what of its reading still counts."""
 
     __slots__ = (
-        "_extra",
         "_others_read",
         "_preemptions",
         "_settings",
-        "_weight",
         "claims",
+        "extra",
         "facts",
         "kv",
         "others",
         "preempting",
         "queue",
+        "tokens_per_request",
+        "weight",
     )
 
     def __init__(self, facts: EngineFacts, claims: Claims, settings: RouteSettings) -> None:
@@ -42,8 +43,11 @@ class Standing:
         self._settings = settings
         self._preemptions: float | None = None
         self._others_read = 0.0
-        self._extra = 0.0
-        self._weight = 1.0
+        self.extra = 0.0
+        """Requests that it counts for besides this router's own: others', and KV pressure."""
+        self.weight = 1.0
+        """Above 0: an engine of half the weight counts for twice as loaded."""
+        self.tokens_per_request = settings.tokens_per_request
         self._read()
 
     def renew(self, facts: EngineFacts) -> None:
@@ -66,10 +70,10 @@ class Standing:
     def settle(self, now: float) -> float:
         """Weighs the reading by its age; returns when to do so again."""
         weight = self.facts.weight
-        self._weight = weight if 0.0 < weight < 1.0 else 1.0
+        self.weight = weight if 0.0 < weight < 1.0 else 1.0
         load, fresh = self.facts.load, self.freshness(now)
         if load is None or not fresh:
-            self.others = self.queue = self._extra = 0.0
+            self.others = self.queue = self.extra = 0.0
             self.kv = None
             self.preempting = False
             return NEVER
@@ -77,7 +81,7 @@ class Standing:
         self.kv = min(1.0, kv) if kv is not None else None
         self.others = fresh * self._others_read
         self.queue = fresh * (_sane(load.waiting) or 0.0)
-        self._extra = self.others + fresh * self._penalty()
+        self.extra = self.others + fresh * self._penalty()
         return max(load.at + self._settings.fresh_s, now) + _STEP_S
 
     def freshness(self, now: float) -> float:
@@ -102,11 +106,6 @@ class Standing:
     def requests(self) -> float:
         """Requests believed in the engine: this router's, and others' as far as its reading is fresh."""
         return self.claims.requests + self.others
-
-    def load(self) -> float:
-        """Effective load in requests: in-flight tokens, KV pressure and a lowered weight count as more of it."""
-        claims = self.claims
-        return (claims.requests + claims.tokens / self._settings.tokens_per_request + self._extra) / self._weight
 
     def pressed(self) -> bool:
         """Its KV cache is near full, or it preempts."""
