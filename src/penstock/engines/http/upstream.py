@@ -118,7 +118,11 @@ class Upstream(asyncio.Protocol):
         if flow is not None:
             # The middle of a stream, which is most of what a gateway does. A read that is whole chunks would leave
             # llhttp where it is: it need not see them.
-            if CHUNKS.get(data[:5]) == len(data) and data[-4:] == END_OF_EVENTS:
+            try:
+                length = CHUNKS[data[:5]]  # nearly always there, and `get` would be a call
+            except KeyError:
+                length = 0
+            if length == len(data) and data[-4:] == END_OF_EVENTS:
                 flow.arrivals.append(monotonic())
                 flow.chunks.append(data)
                 send = flow.send  # two steps: CPython specialises a slot that is read, not one that is called
