@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.wire.chunks import CHUNKS, LARGEST, SMALLEST, payload_bytes
+from penstock.wire.chunks import BEGINNING, END_OF_EVENTS, ENDS, LARGEST, SMALLEST, payload_bytes
 
 
 def test_every_beginning_stands_for_one_length() -> None:
@@ -11,15 +11,28 @@ def test_every_beginning_stands_for_one_length() -> None:
         payload = b"d" * size
         for head in (b"%x" % size, b"%X" % size):
             chunk = b"%b\r\n%b\r\n" % (head, payload)
-            assert CHUNKS[chunk[:5]] == len(chunk)
+            assert chunk[ENDS[chunk[BEGINNING]]] == chunk[-4:]
+
+
+@given(st.integers(SMALLEST, LARGEST), st.booleans(), st.binary(max_size=300), st.integers(0, 300))
+def test_only_a_read_that_is_the_chunk_and_no_more_ends_where_it_should(
+    size: int, upper: bool, more: bytes, less: int
+) -> None:
+    head = b"%X" % size if upper else b"%x" % size
+    chunk = b"%b\r\n%b\n\n\r\n" % (head, b"d" * (size - 2))
+    end = ENDS[chunk[BEGINNING]]
+    assert chunk[end] == END_OF_EVENTS
+    assert (chunk + more)[end] != END_OF_EVENTS or not more
+    assert chunk[: len(chunk) - less][end] != END_OF_EVENTS or not less
+    assert (chunk[:-4] + b"d\n\r\n")[end] != END_OF_EVENTS
 
 
 @given(st.binary(max_size=5))
 def test_nothing_else_is_a_beginning(beginning: bytes) -> None:
-    length = CHUNKS.get(beginning)
-    if length is not None:
+    end = ENDS.get(beginning)
+    if end is not None:
         size, _, first = beginning.partition(b"\r\n")
-        assert length == int(size, 16) + len(size) + 4
+        assert end.start == int(size, 16) + len(size)
         assert size.isalnum()
         assert first in (b"", b"d", b"e", b"i", b":")
 

@@ -11,10 +11,18 @@ def _beginnings(size: int) -> list[bytes]:
     return [(head + letter)[:5] for head in heads for letter in (b"d", b"e", b"i", b":")]
 
 
-CHUNKS = {
-    beginning: size + len(b"%x" % size) + 4 for size in range(SMALLEST, LARGEST + 1) for beginning in _beginnings(size)
-}
-"""First five bytes -> length of the whole chunk, framing included.
+def _ends() -> dict[bytes, slice]:
+    found = {}
+    for size in range(SMALLEST, LARGEST + 1):
+        end = slice(size + len(b"%x" % size), None)  # and two line ends, less the four bytes
+        found.update(dict.fromkeys(_beginnings(size), end))
+    return found
+
+
+BEGINNING = slice(5)
+ENDS = _ends()
+"""First five bytes -> where the last four of that chunk are in a read that is this chunk and no more. Of a longer or
+shorter read the same slice has more than four bytes, or fewer.
 
 A head that is spelled otherwise (padded, with an extension), and smaller or larger chunks, are not here: the parser
 reads those. Small ones, because the last of a stream (`[DONE]`) are small and are looked at closer.
@@ -26,11 +34,12 @@ def whole_chunks(data: bytes) -> list[bytes]:
     found: list[bytes] = []
     at, end = 0, len(data)
     while at < end:
-        length = CHUNKS.get(data[at : at + 5])
-        if length is None:
+        last = ENDS.get(data[at : at + 5])
+        if last is None:
             return []
+        length = last.start + 4
         chunk = data[at : at + length]
-        if len(chunk) < length or chunk[-4:] != END_OF_EVENTS:
+        if chunk[last] != END_OF_EVENTS:
             return []
         found.append(chunk)
         at += length
@@ -38,6 +47,6 @@ def whole_chunks(data: bytes) -> list[bytes]:
 
 
 def payload_bytes(chunks: list[bytes]) -> int:
-    """Bytes of the payloads of chunks that CHUNKS recognised."""
+    """Bytes of the payloads of chunks that ENDS recognised."""
     sizes = [len(chunk) for chunk in chunks]
     return sum(sizes) - 6 * len(sizes) - sum(size > 0xFF + 6 for size in sizes)

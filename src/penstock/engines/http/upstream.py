@@ -13,7 +13,7 @@ from penstock.core.engine import Flow, ResponseHead
 from penstock.core.errors import RequestError, UpstreamFailed
 from penstock.core.request import Headers
 from penstock.engines.http.repeated import Repeated, repeatable
-from penstock.wire.chunks import CHUNKS, END_OF_EVENTS, whole_chunks
+from penstock.wire.chunks import BEGINNING, END_OF_EVENTS, ENDS, whole_chunks
 from penstock.wire.heads import READ_OF_RESPONSE, without
 
 if TYPE_CHECKING:
@@ -119,10 +119,10 @@ class Upstream(asyncio.Protocol):
             # The middle of a stream, which is most of what a gateway does. A read that is whole chunks would leave
             # llhttp where it is: it need not see them.
             try:
-                length = CHUNKS[data[:5]]  # nearly always there, and `get` would be a call
+                last = data[ENDS[data[BEGINNING]]]  # nearly always there, and any call would cost more
             except KeyError:
-                length = 0
-            if length == len(data) and data[-4:] == END_OF_EVENTS:
+                last = b""
+            if last == END_OF_EVENTS:
                 flow.arrivals.append(monotonic())
                 flow.chunks.append(data)
                 send = flow.send  # two steps: CPython specialises a slot that is read, not one that is called
