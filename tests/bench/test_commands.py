@@ -36,8 +36,12 @@ workload:
 runs: 2
 judge: {metrics: [ttft.p50, e2e.p50], margin: 0.9}
 """
-CODES = {"same": 0, "better": 0, "worse": 1, "inconclusive": 3}
-"""Of two short sets in a row on a busy machine any of these may be said, but never that they are not comparable."""
+
+
+async def steady(asked: s.Asked, writer: asyncio.StreamWriter) -> None:
+    """Takes so long that a busy machine does not nearly double it: two sets of it are not to be told apart."""
+    await asyncio.sleep(0.15)
+    await s.three_words(asked, writer)
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +89,7 @@ def test_a_table_for_people(run: Run, backend: Thread, contract: Path) -> None:
 
 
 def test_a_set_is_kept_shown_and_compared(run: Run, backend: Thread, contract: Path, tmp_path: Path) -> None:
+    backend.script = steady
     one, other = str(tmp_path / "one.json.gz"), str(tmp_path / "other.json.gz")
     for path in (one, other):
         assert run("bench", "run", "-f", str(contract), "--url", backend.url, "--out", path).code == 0
@@ -94,9 +99,8 @@ def test_a_set_is_kept_shown_and_compared(run: Run, backend: Thread, contract: P
     assert kept.runs[0].seed != kept.runs[1].seed
     assert "is there already" in run("bench", "run", "-f", str(contract), "--url", backend.url, "--out", one).refusal
     compared = run("bench", "compare", one, other, "--json", "--report", str(tmp_path / "c.html"))
-    assert compared.code == CODES[json.loads(compared.out)["verdict"]], compared.out
-    itself = run("bench", "compare", one, one, "--json")
-    assert json.loads(itself.out)["verdict"] in ("same", "inconclusive")
+    assert compared.code in (0, 3), compared.out
+    assert json.loads(compared.out)["verdict"] in ("same", "inconclusive")
     assert "Verdict" in (tmp_path / "c.html").read_text()
     shown = run("bench", "report", one)
     assert "Run 2" in shown.out
@@ -147,6 +151,7 @@ def test_two_servers_until_they_can_be_told_apart(run: Run, backend: Thread, con
 
 
 def test_baselines_are_added_and_never_changed(run: Run, backend: Thread, contract: Path, tmp_path: Path) -> None:
+    backend.script = steady
     folder = tmp_path / "kept"
     arguments = ("bench", "baseline", "-f", str(contract), "--url", backend.url, "--folder", str(folder))
     for number in (1, 2):
@@ -155,7 +160,7 @@ def test_baselines_are_added_and_never_changed(run: Run, backend: Thread, contra
         assert f"000{number}-" in done.out
     assert len(list((folder / "small").iterdir())) == 3
     found = run("bench", "compare", "small@1", "small", "--folder", str(folder), "--json")
-    assert found.code == CODES[json.loads(found.out)["verdict"]], found.out
+    assert found.code in (0, 3), found.out
     assert "baselines 1 to 2" in run("bench", "report", "small@7", "--folder", str(folder)).refusal
     victim = next((folder / "small").glob("0001-*"))
     victim.write_bytes(victim.read_bytes()[:-1] + b"x")
@@ -359,7 +364,7 @@ def test_two_traces_are_two_loads(run: Run, backend: Thread, trace: Path, tmp_pa
     copied = tmp_path / "elsewhere" / trace.name
     copied.parent.mkdir()
     copied.write_text(TRACE)
-    assert run("bench", "compare", one, measured(copied, "copied")).code in CODES.values()
+    assert run("bench", "compare", one, measured(copied, "copied")).code in (0, 1, 3)
     copied.write_text(TRACE.replace(",30,", ",29,"))
     found = run("bench", "compare", one, measured(copied, "changed"))
     assert found.code == 4

@@ -316,7 +316,7 @@ async def _answer_from_engine(
             fresh = failure is not None and not fresh and _stale(app, relay, tries, failure)
             lease = relay.lease  # a second engine may have taken over
             fleet.release(lease, monotonic())
-            if verdict is not None or app.waiting.used:
+            if verdict is not None or app.waiting.used:  # nobody has a turn before somebody could wait
                 _left(app, relay, lease, verdict, failure, fresh)
         if failure is None:
             relay.attempts.append(Attempt(relay.engine, relay.sent_at - request.received, relay.was_reused))

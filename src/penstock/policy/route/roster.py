@@ -183,14 +183,12 @@ class Roster:
             bit = 1 << slot
             self.full = self.full | bit if standing.full() else self.full & ~bit
 
-    def group(self, ask: Ask) -> Group:
-        """Engines that serve what is asked, whatever their state."""
+    def gather(self, ask: Ask) -> Group:
+        """Engines that serve what is asked, whatever their state; kept in `groups` if there are any."""
         key = (ask.model, ask.pool, ask.leg)
-        found = self.groups.get(key)
-        if found is None:
-            found = self._group(key, 0)
-            if found.slots:
-                self.groups[key] = found
+        found = self._group(key, 0)
+        if found.slots:
+            self.groups[key] = found
         return found
 
     def _group(self, key: tuple[str, str, str], turn: int) -> Group:

@@ -74,7 +74,7 @@ class Router:
         self._now = now
         if now >= roster.recheck:
             roster.refresh(now)
-        group = roster.groups.get((ask.model, ask.pool, ask.leg)) or roster.group(ask)
+        group = roster.groups.get((ask.model, ask.pool, ask.leg)) or roster.gather(ask)
         mask = group.mask
         full = 0
         if excluded:
