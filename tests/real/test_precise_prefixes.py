@@ -91,8 +91,8 @@ async def whole_blocks(platform: Platform, name: str, tokens: int) -> int:
 
 
 async def why(platform: Platform, answer: httpx.Response) -> dict[str, Any]:
-    told: dict[str, Any] = (await platform.ask_admin(f"/admin/why/{answer.headers['x-request-id']}")).json()
-    return told["decisions"][-1]
+    decision: dict[str, Any] = (await platform.why(answer.headers["x-request-id"]))["decisions"][-1]
+    return decision
 
 
 async def test_both_tell_what_is_in_their_caches(platform: Platform) -> None:

@@ -128,7 +128,7 @@ async def answer(platform: Platform, word: str, *, stream: bool) -> tuple[str, d
         else:
             text = (await client.chat.completions.create(**fields)).choices[0].message.content or ""
     record = (await platform.ended(before + 1))[-1]
-    row = (await platform.ask_admin(f"/admin/why/{record['id']}")).json()
+    row = await platform.why(record["id"])
     return text, record, row
 
 

@@ -94,6 +94,17 @@ class Platform:
         async with httpx.AsyncClient(base_url=self.admin, trust_env=False, timeout=10.0) as client:
             return await client.get(path, **options)
 
+    async def why(self, request_id: str) -> dict[str, Any]:
+        """The account of a request. Asked again while a worker does not answer: engines may leave it no core."""
+        async with asyncio.timeout(60):
+            answer = await self.ask_admin(f"/admin/why/{request_id}")
+            while answer.status_code == 503:
+                await asyncio.sleep(0.2)
+                answer = await self.ask_admin(f"/admin/why/{request_id}")
+        assert answer.status_code == 200, answer.text
+        account: dict[str, Any] = answer.json()
+        return account
+
     async def metric(self, sample: str, **labels: str) -> float:
         """Sum of a metric's samples that carry `labels`."""
         text = (await self.ask_admin("/metrics")).text

@@ -90,7 +90,7 @@ async def test_an_engine_dies_under_load_and_nobody_notices(tmp_path: Path) -> N
 async def _the_last_is_explained(platform: Platform, records: list[dict[str, Any]]) -> None:
     """/admin/why tells of the last request; of one that nobody remembers it is a 404."""
     last = records[-1]["id"]
-    told = (await platform.ask_admin(f"/admin/why/{last}")).json()
+    told = await platform.why(last)
     assert told["id"] == last
     assert told["outcome"] == "success"
     assert [attempt["engine"] for attempt in told["attempts"]] == [a["engine"] for a in records[-1]["attempts"]]
@@ -98,6 +98,18 @@ async def _the_last_is_explained(platform: Platform, records: list[dict[str, Any
     unknown = await platform.ask_admin("/admin/why/nobodys")
     assert unknown.status_code == 404
     assert unknown.json()["error"]["code"] == "not_found"
+
+
+async def test_a_worker_that_stands_still_is_not_one_that_knows_nothing(tmp_path: Path) -> None:
+    async with fleet(1, tmp_path / "reached") as engines, up(tmp_path, config(engines)) as platform:
+        (worker,) = platform.workers()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            answer = await platform.ask_admin("/admin/why/somebodys")
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "worker_unavailable")
+        assert (await platform.ask_admin("/admin/why/somebodys")).status_code == 404
 
 
 async def test_a_worker_knows_what_another_has_sent(tmp_path: Path) -> None:

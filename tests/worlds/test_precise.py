@@ -128,7 +128,7 @@ async def asked(platform: Platform, text: str) -> tuple[str, dict[str, Any]]:
     body = {"model": "m", "messages": [{"role": "user", "content": text}]}
     async with platform.http() as client:
         answer = (await client.post("/v1/chat/completions", json=body)).raise_for_status()
-    told = (await platform.ask_admin(f"/admin/why/{answer.headers['x-request-id']}")).json()
+    told = await platform.why(answer.headers["x-request-id"])
     return answer.json()["choices"][0]["message"]["content"], told["decisions"][-1]
 
 

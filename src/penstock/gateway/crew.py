@@ -81,8 +81,8 @@ class Hand:
                 self._up.set_exception(error)
                 self._up.exception()  # read here: nobody may be waiting
 
-    async def ask(self, what: str, limit: int = 0, about: str = "") -> list[Any]:
-        """Rows from the worker; none when it does not answer in time."""
+    async def ask(self, what: str, limit: int = 0, about: str = "") -> list[Any] | None:
+        """Rows from the worker; None when it does not answer in time."""
         number = next(self._ids)
         question = self._questions[number] = asyncio.get_running_loop().create_future()
         self._channel.send(Ask(number, what, limit, about))
@@ -92,7 +92,7 @@ class Hand:
                 return rows
         except (TimeoutError, asyncio.CancelledError):
             if question.cancelled():
-                return []
+                return None
             raise
         finally:
             self._questions.pop(number, None)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from math import nan
+from typing import Any
 
 import httpx
 import msgspec
@@ -126,22 +127,27 @@ class Platform:
         return rows
 
     async def requests(self, limit: int) -> Sequence[Row]:
-        rows = [row for hand in list(self.hands) if hand.up for row in await hand.ask("recent", limit)]
+        rows = await self._ask("recent", limit)
         rows.sort(key=lambda row: float(row["time"]), reverse=True)
         return [_with_itl(row) for row in rows[:limit]]
 
     async def why(self, request_id: str) -> Row | None:
-        for hand in list(self.hands):
-            if hand.up and (rows := await hand.ask("why", about=request_id)):
+        silent = 0
+        for hand in [hand for hand in self.hands if hand.up]:
+            rows = await hand.ask("why", about=request_id)
+            if rows:
                 found: Row = rows[0]
                 return found
+            silent += rows is None
+        if silent:
+            raise TimeoutError(f"{silent} of the workers that may know request {request_id!r:.140}")
         return None
 
     async def health(self) -> Sequence[Row]:
-        return [row for hand in list(self.hands) if hand.up for row in await hand.ask("health")]
+        return await self._ask("health")
 
     async def memory(self, types: int) -> Sequence[Row]:
-        return [row for hand in list(self.hands) if hand.up for row in await hand.ask("memory", types)]
+        return await self._ask("memory", types)
 
     async def adapters(self, engine: str) -> Sequence[Row]:
         async with self._adapters_of(engine) as adapters:
@@ -183,7 +189,11 @@ class Platform:
                 raise BadRequest(str(error)) from None
 
     async def live(self) -> Sequence[Row]:
-        return [row for hand in list(self.hands) if hand.up for row in await hand.ask("live")]
+        return await self._ask("live")
+
+    async def _ask(self, what: str, limit: int = 0) -> list[Any]:
+        """The rows of all workers that answer: those of one that stands still are missed until it goes on."""
+        return [row for hand in list(self.hands) if hand.up for row in await hand.ask(what, limit) or ()]
 
     def limits(self) -> Limits | None:
         keeper = self.stores.keeper if self.stores is not None else None
@@ -202,7 +212,7 @@ class Platform:
         """Keeps up with how tenants share the engines. Runs until it is cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
-            told = [row for hand in list(self.hands) if hand.up for row in await hand.ask("shares")]
+            told = await self._ask("shares")
             self._shares.take(monotonic(), msgspec.convert(told, list[Share]))
 
     def totals(self) -> Totals:

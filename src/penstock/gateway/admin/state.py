@@ -108,7 +108,8 @@ class AdminState(Protocol):
         """
 
     async def why(self, request_id: str) -> Row | None:
-        """How a request was routed; None when no worker knows it (any more).
+        """How a request was routed; None when no worker knows it (any more). Raises TimeoutError when a worker that may
+        know it does not answer.
 
         id, running, reason, queue_s, decisions (candidates with scores, those filtered and why), attempts, outcome,
         retry_budget.
