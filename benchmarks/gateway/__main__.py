@@ -26,7 +26,7 @@ def main() -> int:
         if verb == "run":
             each.add_argument("--quick", action="store_true", help="under 90 s: penstock, nginx and envoy")
             each.add_argument("--only", default="", help="comma-separated gateways")
-            each.add_argument("--rounds", type=int, default=0, help="5 unless told, 2 with --quick")
+            each.add_argument("--rounds", type=int, default=0, help="9 unless told, 2 with --quick")
     asked = parser.parse_args()
     if asked.verb == "install":
         install()

@@ -68,7 +68,7 @@ def run(*, quick: bool, only: Sequence[str], rounds: int = 0) -> dict[str, Any]:
     if unknown := set(only) - set(gateways) - {"direct"}:
         raise ValueError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(gateways)}")
     names = [name for name in gateways if name in (only or (QUICK_NAMES if quick else gateways))]
-    rounds = rounds or (2 if quick else 5)
+    rounds = rounds or (2 if quick else 9)
     raw: dict[str, Any] = {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(), "quick": quick, "checkout": checkout(), "absent": {}, "versions": {}, "starts": {},
