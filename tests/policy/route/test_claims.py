@@ -1,5 +1,6 @@
 """How many requests were in flight at the moment a reading was taken."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,29 @@ def test_the_past_is_known_as_it_was(steps: list[tuple[float, bool]], when: floa
             then = len(held)
     assert claims.at(when) == then
     assert claims.at(now) == claims.requests == len(held)
+
+
+@given(steps=STEPS, since=st.floats(0, 400), seconds=st.floats(0.1, 400))
+def test_the_company_of_a_while_is_the_mean_over_its_seconds(
+    steps: list[tuple[float, bool]], since: float, seconds: float
+) -> None:
+    held: list[Lease] = []
+    claims, now, until, added = Claims(), 0.0, since + seconds, 0.0
+    at_since = 0
+    for wait_s, begins in steps:
+        later = now + wait_s
+        added += len(held) * max(0.0, min(later, until) - max(now, since))
+        now = later
+        if begins or not held:
+            held.append(lease(now))
+            claims.take(held[-1], now)
+        else:
+            claims.give(held.pop(), now)
+        if now <= since:
+            at_since = len(held)
+    added += len(held) * max(0.0, until - max(now, since))
+    assert claims.joined(since, until) == pytest.approx(added / seconds - at_since, abs=1e-6)
+    assert claims.joined(until, since) == 0.0
 
 
 @given(changes=st.lists(st.tuples(st.integers(1, 900), st.integers(0, 900)), max_size=4), back=st.floats(0, 1))

@@ -8,6 +8,7 @@ from penstock.policy.route.facts import Ask, Decision
 from penstock.policy.route.regrets import Regrets
 from penstock.policy.route.router import Router
 from penstock.policy.route.settings import RouteSettings
+from tests.policy.route.clients import means
 from tests.policy.route.fleets import PROPERTY, engine
 
 CHAIN = tuple(range(1, 17))
@@ -34,6 +35,16 @@ def taught(company: float, samples: int = 24, engines: str = "ab") -> Router:
     router.end(router.begin("a", ASK, 1.0), 1.1)
     router.begin("a", ASK, 2.0)
     return router
+
+
+def answered(router: Router, name: str, slower: float) -> None:
+    """The engine has answered prompts that it had to read, taking so many times as long as `taught` says."""
+    for number in range(12):
+        lease = router.begin(name, Ask("m", (), 512 + 64 * (number % 4), 100), 0.0)
+        read = 512 + 64 * (number % 4)
+        ttft_s, tpot_s = slower * (0.01 + READ_S * read / 1024), slower * 0.005
+        router.end(lease, 0.0)
+        router.learn(lease, 0.0, ttft_s=ttft_s, tpot_s=tpot_s, prompt_tokens=read, cached_tokens=0)
 
 
 def decided(router: Router, ask: Ask = ASK) -> Decision:
@@ -80,6 +91,52 @@ def test_a_conversation_is_another_prefix_each_turn() -> None:
 @pytest.mark.parametrize("samples", [0, 9])
 def test_nothing_is_guessed_before_enough_is_learnt(samples: int) -> None:
     assert decided(taught(company=2.0, samples=samples)).engine == "a"
+
+
+def test_an_idle_engine_of_which_nothing_is_known_gets_a_copy() -> None:
+    router = taught(company=2.0, engines="a")
+    router.update([engine("a"), engine("b")])
+    assert decided(router).engine == "b"
+
+
+def test_what_an_idle_engine_has_not_seen_is_not_held_against_it() -> None:
+    """It has answered prompts that it had to read, and none that it had: what a cached one takes is not known."""
+    router = taught(company=0.1, engines="a")
+    router.update([engine("a"), engine("b")])
+    answered(router, "b", slower=1.3)
+    assert until_copied(router) in (5, 6)
+
+
+@pytest.mark.parametrize(("slower", "copied"), [(1.5, True), (3.0, False)])
+def test_an_idle_engine_that_is_known_to_be_slow_gets_no_copy(slower: float, copied: bool) -> None:
+    router = taught(company=2.0, engines="a")
+    router.update([engine("a"), engine("b")])
+    answered(router, "b", slower)
+    assert (decided(router).engine == "b") is copied
+
+
+def test_company_that_comes_later_is_company() -> None:
+    """A request that begins alone and is then joined does not teach that an engine to itself is slow."""
+    router = Router(RouteSettings())
+    router.update([engine("a"), engine("b")])
+    now = 0.0
+    for number in range(30):
+        joined, cached = number % 2 > 0, 1024 * (number // 2 % 2)
+        ttft_s = 0.01 + READ_S * (1024 - cached) / 1024
+        lease = router.begin("a", Ask("m", (), 1024, 100), now)
+        beside = [router.begin("a", Ask("m", (), 64, 16), now + ttft_s)] if joined else []
+        tpot_s = 0.005 * (1 + 2.0 * joined)
+        now += ttft_s + 100 * tpot_s
+        for each in (lease, *beside):
+            router.end(each, now)
+        router.learn(lease, now, ttft_s=ttft_s, tpot_s=tpot_s, prompt_tokens=1024, cached_tokens=cached)
+        now += 1.0
+    router.end(router.begin("a", ASK, now), now + 0.1)
+    router.begin("a", ASK, now + 1.0)
+    decision = router.choose(ASK, now + 2.0, 0.0)
+    assert decision is not None
+    assert decision.engine == "b"
+    assert decision.numbers[1] == pytest.approx(2.0, rel=0.1), "company: 100 tokens by 10 ms, of both"
 
 
 def test_of_idle_engines_the_one_with_most_of_the_prefix() -> None:
@@ -138,3 +195,13 @@ def test_accounts_are_kept_apart_and_bounded() -> None:
     for other in range(10, 5000):
         regrets.book(other, 0.6)
     assert regrets.owed(2) == 0.0, "long ago"
+
+
+def test_prompts_that_all_want_come_to_both_engines_and_cost_little_until_then() -> None:
+    """Always to take the idle engine, as `power_of_two` does, is the best that can be done here."""
+    default, best = means("balanced", 288, 20), means("power_of_two", 288, 20)
+    print(default, best)
+    assert best.shared < 1
+    assert default.anew < 1.1 * best.anew
+    assert default.shared < 20
+    assert default.seconds < 1.015 * best.seconds

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections import deque
+from itertools import takewhile
 
 from penstock.policy.route.facts import Lease
 
@@ -47,6 +48,18 @@ class Claims:
         """Requests in flight at `when`; of changes since then no more are taken back than are remembered."""
         return self.requests - _since(self._begun, when) + _since(self._ended, when)
 
+    def joined(self, since: float, until: float) -> float:
+        """How many more requests were in flight in the mean from `since` to `until` than at `since`."""
+        if until <= since:
+            return 0.0
+        more = _seconds(self._begun, since, until) - _seconds(self._ended, since, until)
+        return more / (until - since)
+
 
 def _since(times: deque[float], when: float) -> int:
     return len(times) - bisect_right(times, when)
+
+
+def _seconds(times: deque[float], since: float, until: float) -> float:
+    """From each of the `times` after `since` to `until`, together."""
+    return sum(until - time for time in takewhile(since.__lt__, reversed(times)) if time < until)

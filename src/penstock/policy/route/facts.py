@@ -109,3 +109,5 @@ class Lease(msgspec.Struct, gc=False):
     """Requests believed running in that engine when it began."""
     adapter: str = ""
     """LoRA adapter that it keeps in use there."""
+    until: float = 0.0
+    """When it ended, once it has."""

@@ -1,5 +1,6 @@
 """Predicted time to first token and per token after it, per engine."""
 
+from penstock.policy.route.claims import Claims
 from penstock.policy.route.facts import Ask, Lease
 from penstock.policy.route.regression import Regression
 from penstock.policy.route.standing import Standing
@@ -40,9 +41,20 @@ class Predictor:
         return known is not None and known.ttft.settled and known.tpot.settled
 
     def learn(
-        self, lease: Lease, now: float, ttft_s: float | None, tpot_s: float | None, prompt: int, cached: int
+        self,
+        lease: Lease,
+        claims: Claims,
+        now: float,
+        ttft_s: float | None,
+        tpot_s: float | None,
+        prompt: int,
+        cached: int,
     ) -> None:
-        """Takes one request's times. Counts of 0 were not reported: the lease's estimates stand in."""
+        """Takes one request's times. Counts of 0 were not reported: the lease's estimates stand in.
+
+        `claims` of its engine tell what came and went beside it: a request that was alone when it began and soon had
+        company would teach that company costs nothing.
+        """
         known = self._engines.get(lease.engine)
         if known is None:
             known = self._engines[lease.engine] = _Engine(self._forgetting)
@@ -51,18 +63,26 @@ class Predictor:
         known.last = now
         prompt = prompt or lease.ask.prompt_tokens
         cached = min(prompt, cached or lease.matched_tokens)
+        since, until = lease.since, lease.until if lease.ended else now
+        first = min(until, since + (ttft_s or 0.0))
         if ttft_s is not None:
-            known.ttft.learn(_first(lease.queue, lease.batch, prompt, cached), ttft_s)
+            batch = max(0.0, lease.batch + claims.joined(since, first))
+            known.ttft.learn(_first(lease.queue, batch, prompt, cached), ttft_s)
         if tpot_s is not None:
-            known.tpot.learn(_each(lease.batch, prompt), tpot_s)
+            came = claims.at(first) - claims.at(since)
+            batch = max(0.0, lease.batch + came + claims.joined(first, until))
+            known.tpot.learn(_each(batch, prompt), tpot_s)
 
-    def predict(self, standing: Standing, ask: Ask, cached: int) -> tuple[float, float] | None:
-        """Seconds to the first token and per token after it; None when nothing is known of the engine."""
+    def predict(self, standing: Standing, ask: Ask, cached: int, *, alone: bool = False) -> tuple[float, float] | None:
+        """Seconds to the first token and per token after it; None when nothing is known of the engine. `alone`: were it
+        idle."""
         known = self._engines.get(standing.facts.name)
         if known is None:
             return None
-        queue = standing.queue
-        batch = max(0.0, standing.requests() - queue)
+        queue = batch = 0.0
+        if not alone:
+            queue = standing.queue
+            batch = max(0.0, standing.requests() - queue)
         ttft = known.ttft.predict(_first(queue, batch, ask.prompt_tokens, cached))
         if ttft is None:
             return None

@@ -187,7 +187,7 @@ class Router:
         """Returns the lease; a second time does nothing."""
         if lease.ended:
             return
-        lease.ended = True
+        lease.ended, lease.until = True, now
         roster = self._roster
         slot = roster.slot_of.get(lease.engine)
         standing = roster.standings[slot] if slot is not None else None
@@ -219,7 +219,7 @@ class Router:
         self._index.learn(len(chain), prompt_tokens)
         if prompt_tokens and not self._whole & bit:
             self._index.answered(bit, chain, lease.since, cached_tokens, standing.capacity(), now)
-        self._predictor.learn(lease, now, ttft_s, tpot_s, prompt_tokens, cached_tokens)
+        self._predictor.learn(lease, standing.claims, now, ttft_s, tpot_s, prompt_tokens, cached_tokens)
 
     @property
     def bytes_per_token(self) -> float:

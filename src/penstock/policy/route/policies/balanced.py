@@ -13,6 +13,8 @@ _TIE = 0.25
 """Loads this close, in requests, are equal: the prompt's own engine decides, so workers that share nothing agree."""
 _BOTH = 2.0
 """What company costs the request it costs those it joins about as well."""
+_SLOW = 2.0
+"""An idle engine that is known to take so many times as long as the holder would, alone, gets no copy."""
 PREFIX = "prefix %d tokens on %d of %d engines within load %.2f (least %.2f)"
 WORTH = "prefix %d tokens worth the wait: load %.2f, within %.2f (least %.2f), %.2f of an even share"
 COPY = "idle, reads the prefix: %.3f s once, company at its holder %.3f s each time (%d tokens, load %.2f)"
@@ -85,6 +87,9 @@ def _second_copy(view: View, holder: int, depth: int, least: float) -> Pick | No
     together. Where that is more than the reading takes, the prefix is read at once; else when it has been so often
     enough. Each prefix pays for its own copies, so one that is wanted once never is copied for little. What sharing
     costs is charged when the request begins.
+
+    Both are differences of what the holder's own answers have taught. An idle engine knows little of cached prompts,
+    as it answers few, and two engines' regressions differ by chance more than engines of one pool do.
     """
     if not view.predictor.settled(view.standing(holder)):
         return None
@@ -97,11 +102,13 @@ def _second_copy(view: View, holder: int, depth: int, least: float) -> Pick | No
     if not idle:
         return None
     slot = view.lightest_and_coolest(members(longest(view.masks, bits(idle))[1]) or idle)
-    if not view.predictor.settled(view.standing(slot)):
-        return None
     cached = view.tokens(depth)
-    shared, alone, anew = expected(view, holder), expected(view, slot, cached), expected(view, slot)
+    shared, alone = expected(view, holder, cached), expected(view, holder, cached, alone=True)
+    anew = expected(view, holder, view.tokens(view.depth(slot)), alone=True)
     if shared is None or alone is None or anew is None or shared <= alone:
+        return None
+    there = expected(view, slot) if view.predictor.settled(view.standing(slot)) else None
+    if there is not None and there > _SLOW * anew:
         return None
     company_s, reading_s = _BOTH * (shared - alone), anew - alone
     prefix = (view.told or view.ask.chain)[depth - 1]
