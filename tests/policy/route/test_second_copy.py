@@ -71,12 +71,22 @@ def test_where_company_costs_more_than_reading_anew_the_idle_engine_reads_at_onc
 
 
 def test_where_company_is_cheap_the_prefix_is_shared_until_that_has_cost_as_much() -> None:
-    """0.1 s each time, of the request and of the one beside; to read it takes 0.5 s."""
-    assert until_copied(taught(company=0.1)) in (5, 6)
+    """0.15 s each time, of the request and of the one beside; to read it takes 0.5 s."""
+    assert until_copied(taught(company=0.15)) in (3, 4)
 
 
-def test_where_company_costs_nothing_nothing_is_read_twice() -> None:
-    assert until_copied(taught(company=0.0)) == 100
+def test_where_company_costs_nothing_a_prefix_is_still_read_twice_when_it_was_shared_often() -> None:
+    """Alone and with the prefix a request takes 0.51 s, and a quarter of that is charged from the second time on."""
+    assert until_copied(taught(company=0.0)) == 5
+
+
+def test_where_company_costs_nothing_a_conversation_stays() -> None:
+    router = taught(company=0.0)
+    for turn in range(16, 60):
+        said = tuple(range(1, turn + 1))
+        decision = decided(router, Ask("m", said, 64 * turn, 100))
+        assert decision.engine == "a", turn
+        router.end(router.begin("a", Ask("m", said, 64 * turn, 100), 3.0, decision), 3.1)
 
 
 def test_a_conversation_is_another_prefix_each_turn() -> None:
@@ -101,10 +111,10 @@ def test_an_idle_engine_of_which_nothing_is_known_gets_a_copy() -> None:
 
 def test_what_an_idle_engine_has_not_seen_is_not_held_against_it() -> None:
     """It has answered prompts that it had to read, and none that it had: what a cached one takes is not known."""
-    router = taught(company=0.1, engines="a")
+    router = taught(company=0.15, engines="a")
     router.update([engine("a"), engine("b")])
     answered(router, "b", slower=1.3)
-    assert until_copied(router) in (5, 6)
+    assert until_copied(router) in (3, 4)
 
 
 @pytest.mark.parametrize(("slower", "copied"), [(1.5, True), (3.0, False)])
@@ -165,6 +175,7 @@ def test_an_idle_holder_keeps_its_prefix_whatever_was_learnt() -> None:
 def test_a_copy_is_made_when_sharing_has_cost_as_much_as_reading(company: float, output: int) -> None:
     router = taught(company)
     each = 2 * 0.005 * company * output
+    least = 0.25 * (0.01 + 0.005 * output)
     shared = 0.0
     ask = Ask("m", CHAIN, 1024, output)
     for _ in range(200):
@@ -174,27 +185,28 @@ def test_a_copy_is_made_when_sharing_has_cost_as_much_as_reading(company: float,
             return
         router.end(router.begin("a", ask, 3.0, decision), 3.0)
         shared += each
+        each = max(each, least)
     assert shared < 1.25 * READ_S, "never copied"
 
 
 def test_a_decision_that_no_request_follows_is_charged_to_nobody() -> None:
     """Whether there is another engine to retry on is found by deciding, too."""
-    router = taught(company=0.1)
+    router = taught(company=0.15)
     for _ in range(3):
         decided(router)
-    assert until_copied(router) in (5, 6)
+    assert until_copied(router) in (3, 4)
 
 
 def test_accounts_are_kept_apart_and_bounded() -> None:
     regrets = Regrets()
     regrets.book(1, 0.6)
     regrets.book(2, 0.7)
-    assert (regrets.owed(1), regrets.owed(2), regrets.owed(3)) == (0.6, 0.7, 0.0)
+    assert (regrets.owed(1), regrets.owed(2), regrets.owed(3)) == (0.6, 0.7, None)
     regrets.book(1, 0.0)
     assert regrets.owed(1) == 0.0
     for other in range(10, 5000):
         regrets.book(other, 0.6)
-    assert regrets.owed(2) == 0.0, "long ago"
+    assert regrets.owed(2) is None, "long ago"
 
 
 def test_prompts_that_all_want_come_to_both_engines_and_cost_little_until_then() -> None:
@@ -203,5 +215,5 @@ def test_prompts_that_all_want_come_to_both_engines_and_cost_little_until_then()
     print(default, best)
     assert best.shared < 1
     assert default.anew < 1.1 * best.anew
-    assert default.shared < 20
+    assert default.shared < 18
     assert default.seconds < 1.015 * best.seconds

@@ -2,8 +2,8 @@
 
 To share the holder costs a little every time; to have an idle engine read the prefix costs more, once. Nobody knows how
 often the prefix will be wanted. What sharing has cost is added up, and once that is as much as the reading, the prefix
-is read: whatever comes, no more than twice the least is paid (Karlin, Manasse, Rudolph and Sleator, "Competitive
-snoopy caching", 1988; the ski rental problem).
+is read: whatever comes, no more than twice the least is paid of what was charged (Karlin, Manasse, Rudolph and Sleator,
+"Competitive snoopy caching", 1988; the ski rental problem).
 """
 
 from collections import OrderedDict
@@ -21,14 +21,13 @@ class Regrets:
     def __init__(self) -> None:
         self._owed: OrderedDict[int, float] = OrderedDict()
 
-    def owed(self, prefix: int) -> float:
-        """What its account stands at."""
-        return self._owed.get(prefix, 0.0)
+    def owed(self, prefix: int) -> float | None:
+        """What its account stands at; None for a prefix that was never shared, or long ago."""
+        return self._owed.get(prefix)
 
     def book(self, prefix: int, owed: float) -> None:
         """Its account stands at `owed` from now on; 0 begins it anew, as the prefix has been bought."""
         self._owed.pop(prefix, None)
-        if owed:
-            self._owed[prefix] = owed
+        self._owed[prefix] = owed
         if len(self._owed) > _KEPT:
             self._owed.popitem(last=False)

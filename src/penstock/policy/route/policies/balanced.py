@@ -13,6 +13,9 @@ _TIE = 0.25
 """Loads this close, in requests, are equal: the prompt's own engine decides, so workers that share nothing agree."""
 _BOTH = 2.0
 """What company costs the request it costs those it joins about as well."""
+_WANTED = 0.25
+"""What company is held to cost at least, as a part of a request alone, once a prefix has been shared before: each time
+it is, that it will be wanted again is more likely, and that it belongs on every engine that has time for it."""
 _SLOW = 2.0
 """An idle engine that is known to take so many times as long as the holder would, alone, gets no copy."""
 PREFIX = "prefix %d tokens on %d of %d engines within load %.2f (least %.2f)"
@@ -85,8 +88,8 @@ def _second_copy(view: View, holder: int, depth: int, least: float) -> Pick | No
 
     Company at the holder costs the request the time that it ends later, and those who are there about as much
     together. Where that is more than the reading takes, the prefix is read at once; else when it has been so often
-    enough. Each prefix pays for its own copies, so one that is wanted once never is copied for little. What sharing
-    costs is charged when the request begins.
+    enough. Each prefix pays for its own copies, so one that is wanted once never is copied for little, and a turn of a
+    conversation only where that pays at once. What sharing costs is charged when the request begins.
 
     Both are differences of what the holder's own answers have taught. An idle engine knows little of cached prompts,
     as it answers few, and two engines' regressions differ by chance more than engines of one pool do.
@@ -105,15 +108,18 @@ def _second_copy(view: View, holder: int, depth: int, least: float) -> Pick | No
     cached = view.tokens(depth)
     shared, alone = expected(view, holder, cached), expected(view, holder, cached, alone=True)
     anew = expected(view, holder, view.tokens(view.depth(slot)), alone=True)
-    if shared is None or alone is None or anew is None or shared <= alone:
+    if shared is None or alone is None or anew is None:
         return None
     there = expected(view, slot) if view.predictor.settled(view.standing(slot)) else None
     if there is not None and there > _SLOW * anew:
         return None
-    company_s, reading_s = _BOTH * (shared - alone), anew - alone
+    company_s, reading_s = _BOTH * max(0.0, shared - alone), anew - alone
     prefix = (view.told or view.ask.chain)[depth - 1]
-    owed = view.regrets.owed(prefix) + company_s
-    if owed < reading_s:
+    before = view.regrets.owed(prefix)
+    if before is not None:
+        company_s = max(company_s, _WANTED * alone)
+    owed = (before or 0.0) + company_s
+    if owed < reading_s or not owed:
         view.charge = (prefix, owed)
         return None
     view.charge = (prefix, 0.0)
