@@ -120,7 +120,7 @@ def known(scale: float = 1.0, engines: int = 4) -> Mapping[str, Workload]:
     each = 2 * engines
     listed = [
         Workload("multi_turn", "closed", Dose(count(7), 1, 100, 24, 4), multi_turn, concurrency=each - 2),
-        # As long as that a prompt that is read on a second engine is then wanted there.
+        # Long enough that a prompt which a second engine has read is wanted there again.
         Workload("shared_system", "closed", Dose(count(72), 4), shared_system, concurrency=each - 2),
         Workload("shared_open", "open", Dose(count(24), 4), shared_system),
         # Its p99 is a bar: of a hundred requests that would be the slowest one.

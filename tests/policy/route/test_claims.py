@@ -14,10 +14,10 @@ def lease(now: float) -> Lease:
     return Lease("a", 100, Ask("m"), now)
 
 
-@given(steps=STEPS, when=st.floats(-1, 800))
-def test_the_past_is_known_as_it_was(steps: list[tuple[float, bool]], when: float) -> None:
+def played(steps: list[tuple[float, bool]]) -> tuple[Claims, list[tuple[float, int]]]:
+    """After the steps, and how many requests were in flight from when on."""
     held: list[Lease] = []
-    claims, now, then = Claims(), 0.0, 0
+    claims, now, history = Claims(), 0.0, [(0.0, 0)]
     for wait_s, begins in steps:
         now += wait_s
         if begins or not held:
@@ -25,32 +25,32 @@ def test_the_past_is_known_as_it_was(steps: list[tuple[float, bool]], when: floa
             claims.take(held[-1], now)
         else:
             claims.give(held.pop(), now)
-        if now <= when:
-            then = len(held)
-    assert claims.at(when) == then
-    assert claims.at(now) == claims.requests == len(held)
+        history.append((now, len(held)))
+    return claims, history
+
+
+def level(history: list[tuple[float, int]], when: float) -> int:
+    return next((count for since, count in reversed(history) if since <= when), 0)
+
+
+@given(steps=STEPS, when=st.floats(-1, 800))
+def test_the_past_is_known_as_it_was(steps: list[tuple[float, bool]], when: float) -> None:
+    claims, history = played(steps)
+    assert claims.at(when) == level(history, when)
+    assert claims.at(history[-1][0]) == claims.requests == history[-1][1]
 
 
 @given(steps=STEPS, since=st.floats(0, 400), seconds=st.floats(0.1, 400))
 def test_the_company_of_a_while_is_the_mean_over_its_seconds(
     steps: list[tuple[float, bool]], since: float, seconds: float
 ) -> None:
-    held: list[Lease] = []
-    claims, now, until, added = Claims(), 0.0, since + seconds, 0.0
-    at_since = 0
-    for wait_s, begins in steps:
-        later = now + wait_s
-        added += len(held) * max(0.0, min(later, until) - max(now, since))
-        now = later
-        if begins or not held:
-            held.append(lease(now))
-            claims.take(held[-1], now)
-        else:
-            claims.give(held.pop(), now)
-        if now <= since:
-            at_since = len(held)
-    added += len(held) * max(0.0, until - max(now, since))
-    assert claims.joined(since, until) == pytest.approx(added / seconds - at_since, abs=1e-6)
+    claims, history = played(steps)
+    until = since + seconds
+    ends = [later for later, _ in history[1:]] + [float("inf")]
+    area = sum(
+        count * max(0.0, min(end, until) - max(begin, since)) for (begin, count), end in zip(history, ends, strict=True)
+    )
+    assert claims.joined(since, until) == pytest.approx(area / seconds - level(history, since), abs=1e-6)
     assert claims.joined(until, since) == 0.0
 
 

@@ -80,17 +80,9 @@ def test_where_company_costs_nothing_a_prefix_is_still_read_twice_when_it_was_sh
     assert until_copied(taught(company=0.0)) == 5
 
 
-def test_where_company_costs_nothing_a_conversation_stays() -> None:
-    router = taught(company=0.0)
-    for turn in range(16, 60):
-        said = tuple(range(1, turn + 1))
-        decision = decided(router, Ask("m", said, 64 * turn, 100))
-        assert decision.engine == "a", turn
-        router.end(router.begin("a", Ask("m", said, 64 * turn, 100), 3.0, decision), 3.1)
-
-
-def test_a_conversation_is_another_prefix_each_turn() -> None:
-    router = taught(company=0.1)
+@pytest.mark.parametrize("company", [0.0, 0.1])
+def test_a_conversation_is_another_prefix_each_turn(company: float) -> None:
+    router = taught(company)
     for turn in range(16, 60):
         said = tuple(range(1, turn + 1))
         decision = decided(router, Ask("m", said, 64 * turn, 100))

@@ -1,8 +1,8 @@
 """What this router has in flight on one engine, now and a moment ago."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
-from itertools import takewhile
+from itertools import islice
 
 from penstock.policy.route.facts import Lease
 
@@ -49,7 +49,8 @@ class Claims:
         return self.requests - _since(self._begun, when) + _since(self._ended, when)
 
     def joined(self, since: float, until: float) -> float:
-        """How many more requests were in flight in the mean from `since` to `until` than at `since`."""
+        """How many more requests were in flight in the mean from `since` to `until` than at `since`; of changes since
+        then no more are counted than are remembered."""
         if until <= since:
             return 0.0
         more = _seconds(self._begun, since, until) - _seconds(self._ended, since, until)
@@ -62,4 +63,5 @@ def _since(times: deque[float], when: float) -> int:
 
 def _seconds(times: deque[float], since: float, until: float) -> float:
     """From each of the `times` after `since` to `until`, together."""
-    return sum(until - time for time in takewhile(since.__lt__, reversed(times)) if time < until)
+    first, end = bisect_right(times, since), bisect_left(times, until)
+    return (end - first) * until - sum(islice(times, first, end))

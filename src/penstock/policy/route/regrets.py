@@ -26,7 +26,8 @@ class Regrets:
         return self._owed.get(prefix)
 
     def book(self, prefix: int, owed: float) -> None:
-        """Its account stands at `owed` from now on; 0 begins it anew, as the prefix has been bought."""
+        """Its account stands at `owed` from now on; 0 begins it anew, as the prefix has been bought, or opens
+        it where sharing cost nothing."""
         self._owed.pop(prefix, None)
         self._owed[prefix] = owed
         if len(self._owed) > _KEPT:
