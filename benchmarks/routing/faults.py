@@ -32,9 +32,9 @@ class Others:
 
 CROWD = Others(6, 560, 200)
 """For a llama.cpp of two slots: two run, four wait there."""
-FILLING = Others(16, 100, 300)
-"""For a vLLM in which eight of them fit as long as they have written little. Who waits for blocks wants few, so few
-stay free."""
+FILLING = Others(32, 40, 100)
+"""For a vLLM in which most fit as long as they have written little: three blocks each at first, and six in the end.
+Who waits for blocks wants few of many, so few stay free."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,8 @@ PATIENCE_S = 90.0
 RECOVERY_S = 30.0
 """Bound on that: an engine that failed is left alone for 5 s, then 10, and gets its share of new requests after 10."""
 AMPLIFICATION = 1.1
-KV_BLOCKS = 44
-"""Of 32 tokens, in a vLLM that is to be filled."""
+KV_BLOCKS, RUNNING = 88, 32
+"""Blocks of 32 tokens in a vLLM that is to be filled, and how many requests may run there: more than fit."""
 FULL = 0.9
 """Of a KV cache in use, from which on it counts as full."""
 LOOK_S = 1.0
@@ -49,7 +49,7 @@ RECORDS = 1000
 """The most that the gateway hands out at once."""
 
 
-SMALL_KV = replace(FLEETS[1], flags=("--num-gpu-blocks-override", str(KV_BLOCKS)))
+SMALL_KV = replace(FLEETS[1], flags=("--num-gpu-blocks-override", str(KV_BLOCKS), "--max-num-seqs", str(RUNNING)))
 
 
 class Load:
