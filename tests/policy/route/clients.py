@@ -112,6 +112,14 @@ class Means:
     anew: float
     shared: float
 
+    @classmethod
+    def of(cls, ended: list[Ended], runs: int) -> "Means":
+        return cls(
+            fmean(each.seconds for each in ended),
+            sum(each.anew for each in ended) / runs,
+            sum(each.shared for each in ended) / runs,
+        )
+
 
 def means(policy: str, requests: int, runs: int) -> Means:
     found: list[Ended] = []
@@ -121,8 +129,4 @@ def means(policy: str, requests: int, runs: int) -> Means:
         clients = Clients(router, random.Random(seed), requests)
         clients.run()
         found += clients.ended
-    return Means(
-        fmean(each.seconds for each in found),
-        sum(each.anew for each in found) / runs,
-        sum(each.shared for each in found) / runs,
-    )
+    return Means.of(found, runs)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.policy.route.claims import Claims
+from penstock.policy.route.claims import Busy, Claims
 from penstock.policy.route.facts import Ask, Lease
 
 STEPS = st.lists(st.tuples(st.floats(0, 10), st.booleans()), max_size=80)
@@ -17,7 +17,7 @@ def lease(now: float) -> Lease:
 def played(steps: list[tuple[float, bool]]) -> tuple[Claims, list[tuple[float, int]]]:
     """After the steps, and how many requests were in flight from when on."""
     held: list[Lease] = []
-    claims, now, history = Claims(), 0.0, [(0.0, 0)]
+    claims, now, history = Claims(Busy()), 0.0, [(0.0, 0)]
     for wait_s, begins in steps:
         now += wait_s
         if begins or not held:
@@ -58,7 +58,7 @@ def test_the_company_of_a_while_is_the_mean_over_its_seconds(
 def test_more_changes_than_are_remembered_never_make_a_count_negative(
     changes: list[tuple[int, int]], back: float
 ) -> None:
-    claims, held, now = Claims(), [lease(0.0)], 0.0
+    claims, held, now = Claims(Busy()), [lease(0.0)], 0.0
     claims.take(held[0], 0.0)
     for begun, ended in changes:
         for step in range(begun + min(ended, len(held))):
@@ -70,3 +70,22 @@ def test_more_changes_than_are_remembered_never_make_a_count_negative(
                 claims.give(held.pop(), now)
     assert claims.at(back * now) >= 0
     assert claims.at(now) == len(held)
+
+
+@given(steps=st.lists(st.tuples(st.floats(0.01, 5), st.integers(0, 3), st.booleans()), max_size=80))
+def test_engines_are_busy_from_their_first_request_to_their_last(steps: list[tuple[float, int, bool]]) -> None:
+    busy = Busy()
+    engines = [Claims(busy) for _ in range(4)]
+    held: list[list[Lease]] = [[] for _ in engines]
+    now = area = 0.0
+    for wait_s, number, begins in steps:
+        area += wait_s * sum(map(bool, held))
+        now += wait_s
+        if begins or not held[number]:
+            held[number].append(lease(now))
+            engines[number].take(held[number][-1], now)
+        else:
+            engines[number].give(held[number].pop(), now)
+        assert busy.engines == sum(map(bool, held))
+    if now:
+        assert busy.changes.mean(0.0, now) == pytest.approx(area / now, abs=1e-6)

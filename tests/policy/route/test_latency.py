@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.policy.route.facts import Ask
+from penstock.policy.route.claims import Busy, Claims
+from penstock.policy.route.facts import Ask, Lease
+from penstock.policy.route.latency import Predictor
 from penstock.policy.route.regression import Regression
 from penstock.policy.route.router import Router
 from penstock.policy.route.settings import RouteSettings
@@ -66,7 +68,7 @@ def test_predictions_are_times_whatever_was_learnt(
     for x, y in samples:
         line.learn(x, y)
     told = line.predict(asked)
-    sane = [y for x, y in samples if 0 <= y < 1e6 and all(0 <= v < 1e6 for v in x)]
+    sane = [y for x, y in samples if 0 <= y < 1e6 and all(-1e6 < v < 1e6 for v in x)]
     assert (told is None) == (not sane)
     assert told is None or 0.0 <= told <= 2 * max(sane) + 1e-9
 
@@ -86,3 +88,34 @@ def test_the_policy_prefers_the_engine_that_was_quick() -> None:
     assert decision is not None
     assert decision.engine == "quick"
     assert "predicted" in decision.reason
+
+
+def crowding(part: float, others: list[int]) -> float:
+    """What is learnt where every other busy engine adds `part` to a request's time alone, and so many are, in turn."""
+    predictor, rng, busy, ask = Predictor(0.98), random.Random(1), Busy(), Ask("m", (), 100, 20)
+    engines = [Claims(busy) for _ in range(4)]
+    now = 0.0
+    for number in range(200):
+        now += 10.0
+        beside = others[number % len(others)]
+        leases = [Lease("a", 120, ask, now, busy=beside + 1) for _ in range(beside + 1)]
+        for claims, lease in zip(engines, leases, strict=False):
+            claims.take(lease, now)
+        slower = (1 + part * beside) * rng.lognormvariate(0, 0.1)
+        end = now + 0.1 * slower + 20 * 0.01 * slower
+        for claims, lease in zip(engines, leases, strict=False):
+            claims.give(lease, end)
+            lease.ended, lease.until = True, end
+        predictor.learn(leases[0], engines[0], end, 0.1 * slower, 0.01 * slower, 100, 0)
+    return predictor.crowding
+
+
+def test_engines_that_slow_each_other_down_are_told_from_those_that_do_not() -> None:
+    assert crowding(0.0, [0, 1, 2, 3]) < 0.03
+    usual = 1 + 0.25 * 1.5
+    assert crowding(0.25, [0, 1, 2, 3]) == pytest.approx(0.25 / usual, rel=0.15)
+
+
+def test_where_as_many_are_always_busy_nothing_is_said_of_what_they_cost() -> None:
+    """It is in the constant, and a guess of which part of it would be made of nothing."""
+    assert crowding(0.25, [2]) < 0.03

@@ -111,3 +111,5 @@ class Lease(msgspec.Struct, gc=False):
     """LoRA adapter that it keeps in use there."""
     until: float = 0.0
     """When it ended, once it has."""
+    busy: int = 0
+    """Engines that had requests when it began, its own among them."""

@@ -25,13 +25,22 @@ class Regression:
         self.samples = 0
 
     @property
+    def mean(self) -> float:
+        """Of what was seen of late."""
+        return self._mean
+
+    def slope(self, place: int) -> float:
+        """By how much y grows with the input in that place."""
+        return self._weights[place]
+
+    @property
     def settled(self) -> bool:
         """Enough samples for a line: twice as many as inputs."""
         return self.samples >= 2 * len(self._weights)
 
     def learn(self, x: Sequence[float], y: float) -> None:
-        """Takes one sample. Nonsense (negative, infinite, no number) is not learnt."""
-        if not 0.0 <= y < 1e6 or not all(0.0 <= v < 1e6 for v in x):
+        """Takes one sample. Nonsense (infinite, no number, a negative `y`) is not learnt."""
+        if not 0.0 <= y < 1e6 or not all(-1e6 < v < 1e6 for v in x):
             return
         error = y - sum(w * v for w, v in zip(self._weights, x, strict=True))
         if self.samples >= _FEW:

@@ -5,7 +5,7 @@ from operator import itemgetter
 
 import msgspec
 
-from penstock.policy.route.claims import Claims
+from penstock.policy.route.claims import Busy, Claims
 from penstock.policy.route.facts import Ask, EngineFacts
 from penstock.policy.route.rendezvous import key_of
 from penstock.policy.route.settings import RouteSettings
@@ -80,6 +80,7 @@ class Roster:
 
     def __init__(self, settings: RouteSettings) -> None:
         self._settings = settings
+        self.busy = Busy()
         self._claims: dict[str, Claims] = {}
         self.groups: dict[tuple[str, str, str], Group] = {}
         """Those asked for so far, by model, pool and leg."""
@@ -139,7 +140,7 @@ class Roster:
         """The engine's claims, present or not; dropped with `tidy`."""
         claims = self._claims.get(name)
         if claims is None:
-            claims = self._claims[name] = Claims()
+            claims = self._claims[name] = Claims(self.busy)
         return claims
 
     def in_flight(self, name: str) -> int:

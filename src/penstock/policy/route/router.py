@@ -102,7 +102,7 @@ class Router:
         frame = roster.frame
         view = View(
             ask, chance, turn, slots, values, mask, full, loads, roster.claimed.copy(), masks, self._typical,
-            excluded, group, frame, self._settings, self._index, self._predictor, self._regrets,
+            excluded, group, frame, self._settings, self._index, self._predictor, self._regrets, roster.busy.engines,
         )  # fmt: skip
         if full or len(slots) > 1:
             slot, rule, numbers = self._policy(view)
@@ -150,7 +150,9 @@ class Router:
             decision.seconds = now - decision.at
             if decision.charge is not None:
                 self._regrets.book(*decision.charge)
-        lease = Lease(engine, tokens, ask, now, False, cached, queue, batch if batch > 0.0 else 0.0, adapter)
+        busy = roster.busy.engines + (0 if standing.claims.requests else 1)
+        batch = batch if batch > 0.0 else 0.0
+        lease = Lease(engine, tokens, ask, now, False, cached, queue, batch, adapter, 0.0, busy)
         standing.claims.take(lease, now)
         roster.count(slot, standing)
         if self._seen < LEARNT:

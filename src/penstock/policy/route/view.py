@@ -56,6 +56,8 @@ class View(msgspec.Struct, eq=False, gc=False):
     index: ApproximateIndex
     predictor: Predictor
     regrets: Regrets
+    busy: int
+    """Engines that had requests of this router's, candidates or not."""
     matched: int | None = None
     """Prompt tokens that the chosen engine has, where the policy has worked that out."""
     charge: tuple[int, float] | None = None

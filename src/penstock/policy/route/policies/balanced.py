@@ -3,24 +3,16 @@
 from collections.abc import Sequence
 from itertools import compress
 
+from penstock.policy.route.policies.second_copy import lost, second_copy
 from penstock.policy.route.prefix import longest
 from penstock.policy.route.rendezvous import key_of
 from penstock.policy.route.scores.adapter import residents
-from penstock.policy.route.scores.latency import expected
 from penstock.policy.route.view import Pick, View, bits, members
 
 _TIE = 0.25
 """Loads this close, in requests, are equal: the prompt's own engine decides, so workers that share nothing agree."""
-_BOTH = 2.0
-"""What company costs the request it costs those it joins about as well."""
-_WANTED = 0.25
-"""What company is held to cost at least, as a part of a request alone, once a prefix has been shared before: each time
-it is, that it will be wanted again is more likely, and that it belongs on every engine that has time for it."""
-_SLOW = 2.0
-"""An idle engine that is known to take so many times as long as the holder would, alone, gets no copy."""
 PREFIX = "prefix %d tokens on %d of %d engines within load %.2f (least %.2f)"
 WORTH = "prefix %d tokens worth the wait: load %.2f, within %.2f (least %.2f), %.2f of an even share"
-COPY = "idle, reads the prefix: %.3f s once, company at its holder %.3f s each time (%d tokens, load %.2f)"
 SESSION = "session's own of %d engines within load %.2f"
 NO_PREFIX = "no prefix: least load %.2f of %d engines"
 
@@ -59,7 +51,7 @@ def balanced(view: View) -> Pick:
             if (
                 least < _TIE
                 and view.loads[slot] >= 1.0
-                and (found := _second_copy(view, slot, depth, least)) is not None
+                and (found := second_copy(view, slot, depth, least + _TIE)) is not None
             ):
                 return found
             tokens = view.matched = view.tokens(depth)
@@ -76,54 +68,13 @@ def _worth(view: View, deeper: int, beyond: int, depth: int, bound: float, least
     slot = beyond.bit_length() - 1
     tokens = view.tokens(deeper)
     saved = (tokens - view.tokens(depth)) / max(1.0, view.typical)
+    if view.predictor.settled(view.standing(slot)):
+        saved *= 1.0 + lost(view)
     limit = bound + min(view.settings.detour, saved)
     load, share = view.loads[slot], view.group.share(slot)
     if load > limit or share > min(view.settings.wanted, 1.0 + 0.25 * (len(view.group.slots) - 1)):
         return None
     return (slot, WORTH, (tokens, load, limit, least, share))
-
-
-def _second_copy(view: View, holder: int, depth: int, least: float) -> Pick | None:
-    """An idle engine that reads the prefix anew, as its holder is busy, where that pays by what answers have taught.
-
-    Company at the holder costs the request the time that it ends later, and those who are there about as much
-    together. Where that is more than the reading takes, the prefix is read at once; else when it has been so often
-    enough. Each prefix pays for its own copies, so one that is wanted once never is copied for little, and a turn of a
-    conversation only where that pays at once. What sharing costs is charged when the request begins.
-
-    Both are differences of what the holder's own answers have taught. An idle engine knows little of cached prompts,
-    as it answers few, and two engines' regressions differ by chance more than engines of one pool do.
-    """
-    if not view.predictor.settled(view.standing(holder)):
-        return None
-    most, pressed = least + _TIE, view.frame.pressed
-    idle = [
-        slot for slot, load in zip(view.slots, view.values, strict=True) if load <= most and not pressed >> slot & 1
-    ]
-    if view.group.adapter:
-        idle = residents(view, idle)
-    if not idle:
-        return None
-    slot = view.lightest_and_coolest(members(longest(view.masks, bits(idle))[1]) or idle)
-    cached = view.tokens(depth)
-    shared, alone = expected(view, holder, cached), expected(view, holder, cached, alone=True)
-    anew = expected(view, holder, view.tokens(view.depth(slot)), alone=True)
-    if shared is None or alone is None or anew is None:
-        return None
-    there = expected(view, slot) if view.predictor.settled(view.standing(slot)) else None
-    if there is not None and there > _SLOW * anew:
-        return None
-    company_s, reading_s = _BOTH * max(0.0, shared - alone), anew - alone
-    prefix = (view.told or view.ask.chain)[depth - 1]
-    before = view.regrets.owed(prefix)
-    if before is not None:
-        company_s = max(company_s, _WANTED * alone)
-    owed = (before or 0.0) + company_s
-    if owed < reading_s or not owed:
-        view.charge = (prefix, owed)
-        return None
-    view.charge = (prefix, 0.0)
-    return (slot, COPY, (reading_s, company_s, cached, view.loads[holder]))
 
 
 def _no_prefix(view: View, near: Sequence[int], bound: float, least: float) -> Pick:

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from penstock.policy.route.view import View
 
 
-def expected(view: View, slot: int, cached: int | None = None, *, alone: bool = False) -> float | None:
+def expected(
+    view: View, slot: int, cached: int | None = None, *, alone: bool = False, busy: int | None = None
+) -> float | None:
     """Predicted seconds for the whole request; None when nothing is known of the engine. `cached`: with so many tokens
-    of the prompt cached there, else with those that are believed to be. `alone`: if it had nothing else to do."""
+    of the prompt cached there, else with those that are believed to be. `alone`: if it had nothing else to do. `busy`:
+    with so many engines busy, else with as many as usual."""
     if cached is None:
         cached = view.tokens(view.depth(slot))
-    times = view.predictor.predict(view.standing(slot), view.ask, cached, alone=alone)
+    times = view.predictor.predict(view.standing(slot), view.ask, cached, alone=alone, busy=busy)
     return times[0] + times[1] * view.ask.output_tokens if times is not None else None
 
 
