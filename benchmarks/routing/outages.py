@@ -32,6 +32,9 @@ from benchmarks.routing.workloads import OUT_TOKENS, prompt, words
 
 AT_ONCE = 8
 PROMPTS, PROMPT_WORDS, TAIL_WORDS = 4, 60, 8
+OWN = 1 / 8
+"""Part of the requests with a system prompt that nobody else has. While an engine is away the others learn its prompts,
+and where they share a machine nothing but a new one is a reason to ask it again."""
 BEFORE, AFTER = 60, 40
 """Answers before a fault and after the engine is back."""
 FAULT_S, QUICK_FAULT_S = 15.0, 5.0
@@ -75,8 +78,9 @@ class Load:
 
     async def _client(self, rng: random.Random, systems: Sequence[str]) -> None:
         while not self._over.is_set():
+            system = prompt(rng, self._name, PROMPT_WORDS) if rng.random() < OWN else rng.choice(systems)
             messages = [
-                {"role": "system", "content": rng.choice(systems)},
+                {"role": "system", "content": system},
                 {"role": "user", "content": words(rng, TAIL_WORDS)},
             ]
             self.answers.append(await ask(self._port, MODEL, messages))

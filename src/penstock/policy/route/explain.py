@@ -32,6 +32,7 @@ def account(decision: Decision) -> dict[str, object]:
     least = view.least()
     head["waits"] = decision.full
     head["window"] = {"least": least, "bound": view.bound(least)}
+    head["crowding"] = view.predictor.crowding
     head["candidates"] = [
         {
             "engine": scored.engine,

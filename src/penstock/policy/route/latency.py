@@ -32,6 +32,7 @@ class _Engine:
         return busy - self.usual if self.usual is not None else 0.0
 
     def note(self, busy: float) -> None:
+        """So many engines were busy beside one of its requests, and itself."""
         if self.usual is None:
             self.usual = busy
         self.usual += (busy - self.usual) / min(self.ttft.samples + 2, _OF_LATE)
