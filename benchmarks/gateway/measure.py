@@ -102,7 +102,7 @@ async def _unary(target: Target, prefix: str, size: int, into: Figures) -> None:
 def _note_errors(into: Figures, prefix: str, tally: Tally) -> None:
     if tally.errors:
         into[f"{prefix}_errors"] = tally.errors
-        into[f"{prefix}_first_error"] = tally.first_error[:200]
+        into[f"{prefix}_first_error"] = tally.first_error[:1000]
 
 
 async def _open(target: Target, rate: float, seconds: float, prefix: str, into: Figures) -> None:
@@ -147,7 +147,7 @@ async def _chunks(target: Target, into: Figures) -> None:
 def _note_drops(into: Figures, prefix: str, tally: StreamTally) -> None:
     if tally.dropped:
         into[f"{prefix}_dropped"] = tally.dropped
-        into[f"{prefix}_first_error"] = tally.first_error[:200]
+        into[f"{prefix}_first_error"] = tally.first_error[:1000]
 
 
 async def one_round(target: Target) -> Figures:
@@ -195,7 +195,7 @@ async def many_streams(target: Target, count: int, seconds: float) -> Figures:
     into["ttft_p50_ms"] = round(percentile(tally.ttft, 0.5) * 1e3, 3) if tally.ttft else 0.0
     into["ttft_p99_ms"] = round(percentile(tally.ttft, 0.99) * 1e3, 3) if tally.ttft else 0.0
     if tally.first_error:
-        into["first_error"] = tally.first_error[:200]
+        into["first_error"] = tally.first_error[:1000]
     return into
 
 
