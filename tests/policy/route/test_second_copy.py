@@ -10,7 +10,7 @@ from penstock.policy.route.router import Router
 from penstock.policy.route.settings import RouteSettings
 from tests.policy.route.clients import means
 from tests.policy.route.cores import on_cores
-from tests.policy.route.fleets import PROPERTY, engine
+from tests.policy.route.fleets import PROPERTY, engine, reading
 
 CHAIN = tuple(range(1, 17))
 ASK = Ask("m", CHAIN, 1024, 100)
@@ -18,7 +18,7 @@ READ_S = 0.5
 """To read the prompt of ASK anew."""
 
 
-def taught(company: float, samples: int = 72, engines: str = "ab") -> Router:
+def taught(company: float, samples: int = 72, engines: str = "ab", joined: bool = True) -> Router:
     """Every engine has answered so many streams, alone and beside others: each one beside slows a token by `company`
     of the 5 ms that it takes alone."""
     router = Router(RouteSettings())
@@ -35,7 +35,8 @@ def taught(company: float, samples: int = 72, engines: str = "ab") -> Router:
             for each in (lease, *beside):
                 router.end(each, now)
     router.end(router.begin("a", ASK, 1.0), 1.1)
-    router.begin("a", ASK, 2.0)
+    if joined:
+        router.begin("a", ASK, 2.0)
     return router
 
 
@@ -141,6 +142,15 @@ def test_company_that_comes_later_is_company() -> None:
     assert decision is not None
     assert decision.engine == "b"
     assert decision.numbers[1] == pytest.approx(0.8, rel=0.1), "company: 100 tokens by 4 ms, of both"
+
+
+def test_company_that_came_past_this_router_is_company() -> None:
+    """The engine tells of a request, and none of ours is there."""
+    router = taught(company=0.8, joined=False)
+    router.update([engine("a", load=reading(2.5, running=1.0)), engine("b", load=reading(2.5, running=0.0))])
+    decision = decided(router)
+    assert decision.engine == "b"
+    assert decision.numbers[1] == pytest.approx(0.8, rel=0.1), "100 tokens by 4 ms, twice"
 
 
 def test_of_idle_engines_the_one_with_most_of_the_prefix() -> None:

@@ -78,7 +78,7 @@ def _costs(view: View, holder: int, slot: int, cached: int) -> _Costs | None:
     To take the idle engine makes one more busy. Where they share cores, the request gains less by it, and all others
     end later while the prefix is read.
     """
-    busy, held = view.busy, view.claimed[holder][0]
+    busy, held = view.busy, view.standing(holder).requests()
     shared = expected(view, holder, cached, busy=busy)
     alone = expected(view, holder, cached, alone=True, busy=busy + 1)
     anew = expected(view, holder, view.tokens(view.depth(slot)), alone=True, busy=busy + 1)
