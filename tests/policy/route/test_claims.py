@@ -87,5 +87,6 @@ def test_engines_are_busy_from_their_first_request_to_their_last(steps: list[tup
         else:
             engines[number].give(held[number].pop(), now)
         assert busy.engines == sum(map(bool, held))
+        assert busy.requests == sum(map(len, held))
     if now:
         assert busy.changes.mean(0.0, now) == pytest.approx(area / now, abs=1e-6)

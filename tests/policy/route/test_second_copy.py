@@ -254,6 +254,16 @@ def test_engines_that_share_a_machine_pay_for_a_reading_together() -> None:
     assert together >= 10
 
 
+def test_requests_at_a_full_engine_lose_as_much_as_others() -> None:
+    """It is no candidate, and those that it has wait as long for the machine."""
+    counts = []
+    for bound in (0, 2):
+        router = crowded(0.3)
+        router.update([engine(name, max_in_flight=bound if name in "cd" else 0) for name in "abcd"])
+        counts.append(until_copied(router))
+    assert counts[0] == counts[1]
+
+
 def test_an_explanation_tells_what_busy_engines_cost_each_other() -> None:
     """0.3 of the time alone, by a mean of 1.5 others: of the usual time 0.2."""
     for part, crowding in ((0.0, 0.0), (0.3, 0.207)):
@@ -268,4 +278,5 @@ def test_where_engines_share_cores_few_prompts_are_read_again() -> None:
     print(shared, own, spread, best)
     assert shared.anew < 10
     assert shared.seconds < 0.98 * spread.seconds
+    assert shared.seconds < 1.06 * best.seconds
     assert own.anew > 13

@@ -7,10 +7,12 @@ from penstock.policy.route.facts import Lease
 class Busy:
     """How many engines have requests of this router's: those that share a machine slow each other down."""
 
-    __slots__ = ("changes", "engines")
+    __slots__ = ("changes", "engines", "requests")
 
     def __init__(self) -> None:
         self.engines = 0
+        self.requests = 0
+        """On all of them together."""
         self.changes = Changes()
 
 
@@ -30,9 +32,11 @@ class Claims:
 
     def take(self, lease: Lease, now: float) -> None:
         """Counts a lease."""
+        busy = self.busy
+        busy.requests += 1
         if not self.requests:
-            self.busy.engines += 1
-            self.busy.changes.more.append(now)
+            busy.engines += 1
+            busy.changes.more.append(now)
         self.requests += 1
         self.tokens += lease.tokens
         if lease.adapter:
@@ -41,6 +45,8 @@ class Claims:
 
     def give(self, lease: Lease, now: float) -> None:
         """Counts a lease no more. The caller sees to it that this happens once."""
+        busy = self.busy
+        busy.requests -= 1
         self.requests -= 1
         self.tokens -= lease.tokens
         if lease.adapter:
@@ -51,8 +57,8 @@ class Claims:
                 del self.adapters[lease.adapter]
         self._changes.less.append(now)
         if not self.requests:
-            self.busy.engines -= 1
-            self.busy.changes.less.append(now)
+            busy.engines -= 1
+            busy.changes.less.append(now)
 
     def at(self, when: float) -> int:
         """Requests in flight at `when`."""

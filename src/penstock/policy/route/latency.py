@@ -24,7 +24,7 @@ class _Engine:
         self.tpot = Regression(4, forgetting)
         self.last = float("-inf")
         self.usual: float | None = None
-        """Engines that were busy beside its requests of late, and itself."""
+        """Engines that were busy beside its requests of late, and itself; None before the first."""
 
     def beyond(self, busy: float) -> float:
         """So many more engines are busy than usual. An input that hardly ever moves teaches nothing then, rather than
@@ -33,9 +33,8 @@ class _Engine:
 
     def note(self, busy: float) -> None:
         """So many engines were busy beside one of its requests, and itself."""
-        if self.usual is None:
-            self.usual = busy
-        self.usual += (busy - self.usual) / min(self.ttft.samples + 2, _OF_LATE)
+        before = self.usual if self.usual is not None else busy
+        self.usual = before + (busy - before) / min(self.ttft.samples + 2, _OF_LATE)
 
     def slowdown(self, output: int) -> float | None:
         """Part of a request's usual time that one more busy engine adds; None before there is a line."""

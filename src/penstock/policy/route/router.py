@@ -102,7 +102,7 @@ class Router:
         frame = roster.frame
         view = View(
             ask, chance, turn, slots, values, mask, full, loads, roster.claimed.copy(), masks, self._typical,
-            excluded, group, frame, self._settings, self._index, self._predictor, self._regrets, roster.busy.engines,
+            excluded, group, frame, self._settings, self._index, self._predictor, self._regrets, roster.busy,
         )  # fmt: skip
         if full or len(slots) > 1:
             slot, rule, numbers = self._policy(view)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from penstock.policy.route.approximate import ApproximateIndex
+from penstock.policy.route.claims import Busy
 from penstock.policy.route.facts import Ask
 from penstock.policy.route.latency import Predictor
 from penstock.policy.route.prefix import longest
@@ -56,8 +57,8 @@ class View(msgspec.Struct, eq=False, gc=False):
     index: ApproximateIndex
     predictor: Predictor
     regrets: Regrets
-    busy: int
-    """Engines that had requests of this router's, candidates or not."""
+    busy: Busy
+    """Of all engines of this router, candidates or not; read when asked."""
     matched: int | None = None
     """Prompt tokens that the chosen engine has, where the policy has worked that out."""
     charge: tuple[int, float] | None = None

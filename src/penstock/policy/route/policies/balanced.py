@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from itertools import compress
 
-from penstock.policy.route.policies.second_copy import lost, second_copy
+from penstock.policy.route.policies.second_copy import second_copy
 from penstock.policy.route.prefix import longest
 from penstock.policy.route.rendezvous import key_of
 from penstock.policy.route.scores.adapter import residents
+from penstock.policy.route.scores.latency import lost
 from penstock.policy.route.view import Pick, View, bits, members
 
 _TIE = 0.25

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from penstock.policy.route.prefix import longest
 from penstock.policy.route.scores.adapter import residents
-from penstock.policy.route.scores.latency import expected
+from penstock.policy.route.scores.latency import expected, lost
 from penstock.policy.route.view import Pick, View, bits, members
 
 _BOTH = 2.0
@@ -78,7 +78,7 @@ def _costs(view: View, holder: int, slot: int, cached: int) -> _Costs | None:
     To take the idle engine makes one more busy. Where they share cores, the request gains less by it, and all others
     end later while the prefix is read.
     """
-    busy, held = view.busy, view.standing(holder).requests()
+    busy, held = view.busy.engines, view.standing(holder).requests()
     shared = expected(view, holder, cached, busy=busy)
     alone = expected(view, holder, cached, alone=True, busy=busy + 1)
     anew = expected(view, holder, view.tokens(view.depth(slot)), alone=True, busy=busy + 1)
@@ -91,10 +91,3 @@ def _costs(view: View, holder: int, slot: int, cached: int) -> _Costs | None:
     # Whoever shares evenly with n others takes at most n + 1 times as long.
     alone = max(alone, shared / (1 + held))
     return _Costs(alone, _BOTH * max(0.0, shared - alone), reading + anew * lost(view))
-
-
-def lost(view: View) -> float:
-    """Seconds that the requests in flight lose together for each that one more engine is busy. It takes no more than an
-    even part of the machine from them."""
-    flying = sum(view.claimed[slot][0] for slot in view.slots)
-    return flying * min(view.predictor.crowding, 1.0 / (view.busy + 1))

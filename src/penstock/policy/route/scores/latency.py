@@ -1,4 +1,4 @@
-"""How soon the engine will be done."""
+"""How soon the engine will be done, and what its work costs the others."""
 
 from collections.abc import Callable
 
@@ -15,6 +15,13 @@ def expected(
         cached = view.tokens(view.depth(slot))
     times = view.predictor.predict(view.standing(slot), view.ask, cached, alone=alone, busy=busy)
     return times[0] + times[1] * view.ask.output_tokens if times is not None else None
+
+
+def lost(view: View) -> float:
+    """Seconds that the requests in flight lose together for each that one more engine is busy. It takes no more than an
+    even part of the machine from them."""
+    busy = view.busy
+    return busy.requests * min(view.predictor.crowding, 1.0 / (busy.engines + 1))
 
 
 def predicted_latency(view: View) -> Callable[[int], float]:
