@@ -37,7 +37,7 @@ OWN = 1 / 8
 and where they share a machine nothing but a new one is a reason to ask it again."""
 BEFORE, AFTER = 60, 40
 """Answers before a fault and after the engine is back."""
-FAULT_S, QUICK_FAULT_S = 15.0, 5.0
+FAULT_S, QUICK_FAULT_S = 15.0, 12.0
 PATIENCE_S = 90.0
 """For the engine to answer again."""
 RECOVERY_S = 30.0
