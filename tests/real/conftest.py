@@ -3,11 +3,13 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.real.servers import postgres_server, redis_server
 
@@ -16,6 +18,8 @@ __all__ = ["postgres_server", "redis_server", "vllm"]
 SCRIPT = Path(__file__).with_name("vllm.sh")
 READY_WITHIN_S = 600.0
 """Installing takes minutes the first time, starting 60 to 90 s every time."""
+TOLD_WITHIN_S = 120.0
+"""A vLLM writes its metrics with its tokens, and may need seconds for one where others have the cores."""
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +55,23 @@ async def healthy(client: httpx.AsyncClient, url: str) -> bool:
         return (await client.get(f"{url}/health")).status_code == 200
     except httpx.TransportError:
         return False
+
+
+async def counted(url: str, *names: str) -> dict[str, float]:
+    """Metrics of a vLLM: sums over their labels."""
+    async with httpx.AsyncClient(trust_env=False, timeout=30.0) as client:
+        text = (await client.get(f"{url}/metrics")).text
+    found = dict.fromkeys(names, 0.0)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in found:
+                found[sample.name] += sample.value
+    return found
+
+
+async def became(url: str, name: str, expected: float) -> None:
+    """Waits for a metric of a vLLM."""
+    end = time.monotonic() + TOLD_WITHIN_S
+    while (found := (await counted(url, name))[name]) != expected:
+        assert time.monotonic() < end, f"{name} is {found:g}, not {expected:g}"
+        await asyncio.sleep(0.2)

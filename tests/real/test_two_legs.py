@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,9 +11,8 @@ from typing import Any
 import httpx
 import pytest
 from openai import APIError
-from prometheus_client.parser import text_string_to_metric_families
 
-from tests.real.conftest import READY_WITHIN_S, SCRIPT, healthy, tail
+from tests.real.conftest import READY_WITHIN_S, SCRIPT, became, counted, healthy, tail
 from tests.worlds.platform import Platform, up
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
@@ -97,26 +95,6 @@ async def warm(platform: Platform) -> None:
                 await asyncio.sleep(1.0)
             else:
                 return
-
-
-async def counted(url: str, *names: str) -> dict[str, float]:
-    """Counters of a vLLM."""
-    async with httpx.AsyncClient(trust_env=False, timeout=30.0) as client:
-        text = (await client.get(f"{url}/metrics")).text
-    found = dict.fromkeys(names, 0.0)
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name in found:
-                found[sample.name] += sample.value
-    return found
-
-
-async def became(url: str, name: str, expected: float, within_s: float = 30.0) -> None:
-    """Waits for a counter: vLLM writes some of them at intervals."""
-    end = time.monotonic() + within_s
-    while (found := (await counted(url, name))[name]) != expected:
-        assert time.monotonic() < end, f"{name} is {found:g}, not {expected:g}"
-        await asyncio.sleep(0.2)
 
 
 async def answer(platform: Platform, word: str, *, stream: bool) -> tuple[str, dict[str, Any], dict[str, Any]]:
