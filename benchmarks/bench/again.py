@@ -80,7 +80,6 @@ def _measured(
     order = interleaved(reruns, slowed)
     for number, kind in enumerate(order):
         other = servers[kind == "slowed"]
-
         made = folder / f"{engine}-{number}.json.gz"
         _bench(
             "run", "-f", str(contract), "--runs", str(RUNS[engine]), "--most-runs", str(MOST), "--out", str(made),

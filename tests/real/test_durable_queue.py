@@ -262,12 +262,12 @@ async def test_a_sleeping_puller_wakes_to_nothing(broker: Broker, tmp_path: Path
 
 async def test_a_long_run_is_not_taken_for_dead(broker: Broker, tmp_path: Path, free_port: Callable[[], int]) -> None:
     async def long(call: Call) -> None:
-        await asyncio.sleep(7)
+        await asyncio.sleep(10)
         await told(call)
 
     async with world(broker, tmp_path, free_port(), long) as here:
-        await here.begin("serve", "--silent", "2")
-        await here.begin("pull", "--silent", "2")
+        await here.begin("serve", "--silent", "3")
+        await here.begin("pull", "--silent", "3")
         id_ = await here.post(1)
         assert (await here.get(id_)).json()["for"] == id_
         assert here.runs()[id_.encode()] == 1
