@@ -38,12 +38,12 @@ bench-routing: $(VENV)/.dev ## Measure routing on real engines against other rou
 prove-limits: $(VENV)/.dev ## Prove limits, fairness, ledger and audit log; writes results/limits
 	@$(BIN)/python -m benchmarks.limits run
 
-prove-bench: $(VENV)/.dev ## Prove the load tester beside others, and 3x at an equal p95 (about 80 min); writes results/bench
+prove-bench: $(VENV)/.dev ## Prove the load tester beside others, and 3x at an equal p95 (60 to 80 min); writes results/bench
 	@$(BIN)/python -m benchmarks.bench install
 	@$(VLLM)
 	@$(BIN)/python -m benchmarks.bench run --only truth,capacity,rivals,locust,knee,frameworks,three_x
 
-baseline: $(VENV)/.dev ## Add baselines of lab L06's contract on llama.cpp and vLLM, run them 20 times again, compare (about 100 min)
+baseline: $(VENV)/.dev ## Add baselines of lab L06's contract on llama.cpp and vLLM, run them 20 times again, compare (100 min on a quiet machine, on an unsteady one up to 3 h)
 	@$(VLLM)
 	@$(BIN)/python -m benchmarks.bench run --only again_llamacpp,again_vllm
 
