@@ -43,7 +43,7 @@ prove-bench: $(VENV)/.dev ## Prove the load tester beside others, and 3x at an e
 	@$(VLLM)
 	@$(BIN)/python -m benchmarks.bench run --only truth,capacity,rivals,locust,knee,frameworks,three_x
 
-baseline: $(VENV)/.dev ## Add baselines of lab L06's contract on llama.cpp and vLLM, run them 20 times again, compare (100 min on a quiet machine, on an unsteady one up to 3 h)
+baseline: $(VENV)/.dev ## Add baselines of lab L06's contract on llama.cpp and vLLM, run them 20 times again, compare (100 min on a quiet machine)
 	@$(VLLM)
 	@$(BIN)/python -m benchmarks.bench run --only again_llamacpp,again_vllm
 

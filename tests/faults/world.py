@@ -30,7 +30,7 @@ CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "
 STREAM: dict[str, Any] = CHAT | {"stream": True, "stream_options": {"include_usage": True}}
 
 
-async def until(true: Callable[[], object], within: float = 30.0) -> float:
+async def until(true: Callable[[], object], within: float = 5.0) -> float:
     """Waits for a condition; seconds it took. Raises TimeoutError after `within` seconds."""
     begun = time.monotonic()
     while not true():

@@ -147,7 +147,7 @@ async def envoy(folder: Path, listening: dict[str, Any], *clusters: dict[str, An
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             while not await listens(port):
                 assert process.returncode is None, path.read_text()[-4000:]
                 await asyncio.sleep(0.05)

@@ -262,12 +262,12 @@ async def test_a_sleeping_puller_wakes_to_nothing(broker: Broker, tmp_path: Path
 
 async def test_a_long_run_is_not_taken_for_dead(broker: Broker, tmp_path: Path, free_port: Callable[[], int]) -> None:
     async def long(call: Call) -> None:
-        await asyncio.sleep(10)
+        await asyncio.sleep(7)
         await told(call)
 
     async with world(broker, tmp_path, free_port(), long) as here:
-        await here.begin("serve", "--silent", "3")
-        await here.begin("pull", "--silent", "3")
+        await here.begin("serve", "--silent", "2")
+        await here.begin("pull", "--silent", "2")
         id_ = await here.post(1)
         assert (await here.get(id_)).json()["for"] == id_
         assert here.runs()[id_.encode()] == 1
@@ -338,9 +338,9 @@ async def test_streams_calls_off_and_once_only(broker: Broker, tmp_path: Path, f
         await until(lambda: here.runs()[endless.encode()])
         assert (await here.client.delete(f"/v1/queue/{endless}", headers=HEADERS)).json()["status"] == "cancelled"
         call = next(call for call in here.upstream.calls if call.header(b"x-request-id") == endless.encode())
-        await until(lambda: call.over)
+        await until(lambda: call.over, within=2)
         assert (await here.get(endless)).json()["error"]["code"] == "request_cancelled"
-        await here.until_empty(within=20)
+        await here.until_empty(within=10)
 
         options = ("--queue", f"http://127.0.0.1:{here.port}", "--key", "somebody")
         assert await command("result", id_, *options) == (0, whole)

@@ -71,7 +71,7 @@ async def test_an_outage_only_delays(how: str, url: str, postgres_server: Server
         await serve(0.5)
         postgres_server.stop() if how == "stopped" else postgres_server.freeze()
         try:
-            assert await serve(3.0) < 1.0
+            assert await serve(2.0) < 0.3
             assert shipper.lag()[0] > 100
             assert shipper.shipping.problem.startswith("ledger: PostgreSQL")
         finally:

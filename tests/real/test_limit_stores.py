@@ -147,15 +147,15 @@ async def test_a_replica_lives_through_a_frozen_and_a_stopped_server(server: Ser
     async with running(opened(server), rule(10**9, fail_open=fail_open), key=uuid.uuid4().hex) as replica:
         worker = replica.workers[0]
 
-        async def play(seconds: float) -> tuple[int, int, list[float]]:
-            """(let through, refused, waits in seconds, the shortest first)."""
+        async def play(seconds: float) -> tuple[int, int, float]:
+            """(let through, refused, longest wait)."""
             through = refused = 0
-            waits = []
+            longest = 0.0
             ends = time.monotonic() + seconds
             while time.monotonic() < ends:
                 began = time.monotonic()
                 result = await worker.reserve(10)
-                waits.append(time.monotonic() - began)
+                longest = max(longest, time.monotonic() - began)
                 if isinstance(result, Reservation):
                     worker.limits.settle(result, 10, 0)
                     through += 1
@@ -163,7 +163,7 @@ async def test_a_replica_lives_through_a_frozen_and_a_stopped_server(server: Ser
                     assert result.why is Why.AWAY
                     refused += 1
                 await asyncio.sleep(0.005)
-            return through, refused, sorted(waits)
+            return through, refused, longest
 
         await play(1.0)
         for fail, mend in ((server.freeze, server.thaw), (server.stop, server.start)):
@@ -174,9 +174,8 @@ async def test_a_replica_lives_through_a_frozen_and_a_stopped_server(server: Ser
             fail()
             try:
                 # Shares last as long as their lease; then the store is missed.
-                _, refused, waits = await play(4.0)
-                assert waits[len(waits) * 95 // 100] < 0.1
-                assert waits[-1] < 1.0  # the machine may stand still for a moment
+                _, refused, longest = await play(4.0)
+                assert longest < 0.1
                 assert refused == 0 if fail_open else refused > 50
                 assert replica.keeper.problem
             finally:

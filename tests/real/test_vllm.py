@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.real.conftest import became, counted
+from tests.real.conftest import became
 from tests.worlds.platform import Platform, up
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 MODEL = "smollm2"
-RUNNING, WRITTEN = "vllm:num_requests_running", "vllm:generation_tokens_total"
+RUNNING = "vllm:num_requests_running"
 MESSAGES: Any = [{"role": "user", "content": "Tell me about rivers."}]
 
 
@@ -54,23 +53,20 @@ async def test_errors_of_the_engine_pass_unchanged(platform: Platform, vllm: str
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 async def test_a_client_that_leaves_frees_the_engine(platform: Platform, vllm: str, stream: bool) -> None:
-    """It ends long before all tokens are written."""
-    before = (await counted(vllm, WRITTEN))[WRITTEN]
     async with platform.openai() as client, asyncio.TaskGroup() as group:
         asking = group.create_task(
             client.chat.completions.create(
                 model=MODEL, messages=MESSAGES, max_tokens=3000, stream=stream, extra_body={"ignore_eos": True}
             )
         )
-        await became(vllm, RUNNING, 1)
+        await became(vllm, RUNNING, 1, within_s=120)  # told with its first token, late where others have the cores
         if stream:
             answer: Any = await asking
             await anext(aiter(answer))
             await answer.close()
         else:
             asking.cancel()
-        await became(vllm, RUNNING, 0)
-    assert 0 < (await counted(vllm, WRITTEN))[WRITTEN] - before < 1500
+        assert await became(vllm, RUNNING, 0) < 1
     last = (await platform.ended(await platform.so_far()))[-1]
     assert (last["outcome"], last["status"]) == ("client_left", 499)
 
@@ -122,11 +118,11 @@ async def test_prometheus_scrapes_and_answers(platform: Platform, free_port: Cal
             'sum(penstock_time_to_first_token_seconds_bucket{le="0.25"})': lambda value: value >= 0,
             'up{job="penstock"}': lambda value: value == 1,
         }
-        end = time.monotonic() + 90
-        for query, right in queries.items():
-            while (value := await value_of(client, query)) is None or not right(value):
-                assert time.monotonic() < end, (query, value)
-                await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            for query, right in queries.items():
+                while (value := await value_of(client, query)) is None:  # noqa: ASYNC110 - another process's news
+                    await asyncio.sleep(0.1)
+                assert right(value), (query, value)
 
 
 async def test_promtool_finds_nothing_to_mend(platform: Platform) -> None:

@@ -73,8 +73,8 @@ async def test_workers_are_killed_and_each_request_is_charged_once_and_right(tmp
             assert await ask(platform, "whole") == 200
             for worker in platform.workers():
                 os.kill(worker, signal.SIGKILL)
-            await platform.metric_becomes(1, "penstock_ledger_interrupted_total")
-        await platform.metric_becomes(2, "penstock_workers")
+            await platform.metric_becomes(1, "penstock_ledger_interrupted_total", within=10.0)
+        await platform.metric_becomes(2, "penstock_workers", within=10.0)
         assert await ask(platform, "after") == 200
         await platform.metric_becomes(4, "penstock_ledger_shipped_total")
         await platform.metric_becomes(0, "penstock_ledger_lag_entries")
@@ -115,7 +115,7 @@ async def test_stores_that_are_away_are_seen_and_the_ledger_catches_up(tmp_path:
         assert await platform.metric("penstock_ledger_lag_seconds") > 0
         assert await platform.metric("penstock_state_problem") == 1
         in_the_way.rmdir()
-        await platform.metric_becomes(3, "penstock_ledger_shipped_total")
+        await platform.metric_becomes(3, "penstock_ledger_shipped_total", within=20.0)
         await platform.metric_becomes(0, "penstock_ledger_lag_entries")
         assert await platform.metric("penstock_ledger_damaged_total") == 1
         assert await platform.metric("penstock_ledger_dropped_total") == 0
