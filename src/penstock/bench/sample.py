@@ -128,7 +128,7 @@ class ClientHealth(msgspec.Struct, frozen=True):
     """Requests per second on the timetable; 0 for a closed loop."""
     achieved_rate: float
     invalid: str = ""
-    """Why the run must not be used; empty: it may."""
+    """How the client did not keep up; empty: it did."""
 
 
 class Series(msgspec.Struct):
@@ -161,3 +161,10 @@ class Run(msgspec.Struct):
     notes: list[str] = []
     price_per_hour: float | None = None
     """Of all that serves, in any currency; None: not known."""
+    stopped: bool = False
+    """Ended before its load was whole: what was under way then counts as cancelled."""
+
+    @property
+    def invalid(self) -> str:
+        """Why the run must not be used; empty: it may."""
+        return "it was stopped before its end" if self.stopped else self.client.invalid

@@ -217,3 +217,34 @@ async def test_keys_of_tenants_and_headers_go_along() -> None:
     assert b"authorization: Bearer sk-all\r\n" in server.asked[0].head
     assert b"authorization: Bearer sk-b\r\n" in server.asked[1].head
     assert b"x-session: s1\r\n" in server.asked[1].head
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "rest", "endings"),
+    [(0, (0.1, 3600.0), [Ending.CANCELLED, Ending.OK]), (1, (0.0,), [Ending.OK])],
+    ids=["open", "closed"],
+)
+async def test_stopped_it_ends_at_once_and_sends_nothing_more(
+    concurrency: int, rest: tuple[float, ...], endings: list[Ending]
+) -> None:
+    """While a conversation goes on in a moment, and in an open loop an answer does not come and a request is due in an
+    hour."""
+
+    async def first_alone(asked: s.Asked, writer: asyncio.StreamWriter) -> None:
+        if asked.number:
+            await asyncio.Event().wait()
+        await s.three_words(asked, writer)
+
+    async with s.Server(first_alone) as server:
+        requests = [planned(0.0, turns=("and?",), pause_s=0.5), *map(planned, rest)]
+        task = Task(
+            Server("127.0.0.1", server.port), Patience(), monotonic(), 0.0, 0, concurrency, list(enumerate(requests))
+        )
+        driver = Driver(task)
+        asyncio.get_running_loop().call_later(0.3, driver.stop)
+        began = monotonic()
+        done = await driver.run()
+        assert monotonic() - began < 2
+        assert sorted(sample.ending for sample in done.samples) == endings
+        await asyncio.sleep(0.6)
+        assert len(server.asked) == len(endings)

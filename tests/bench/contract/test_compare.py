@@ -122,8 +122,8 @@ def test_of_a_pair_with_an_invalid_run_both_are_left_out() -> None:
     found = compare(before, after, pairs=True)
     assert found.pairs
     assert found.problems == [
-        "before: 1 of 5 runs are left out, as their client did not keep up or that of their pair",
-        "after: 1 of 5 runs are left out, as their client did not keep up or that of their pair",
+        "before: 1 of 5 runs are left out, as they are not valid or their pair is not",
+        "after: 1 of 5 runs are left out, as they are not valid or their pair is not",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -25,17 +26,18 @@ class Crew:
         self._members: list[asyncio.subprocess.Process] = []
 
     async def __aenter__(self) -> Crew:
-        for _ in range(self.size):
-            self._members.append(
-                await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    "penstock.bench.client.worker",
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=asyncio.subprocess.PIPE,
-                    limit=1 << 26,
+        command = (sys.executable, "-m", "penstock.bench.client.worker")
+        # A process begins with SIGINT blocked, until it can take it as the word to stop.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for _ in range(self.size):
+                self._members.append(
+                    await asyncio.create_subprocess_exec(
+                        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 26
+                    )
                 )
-            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -49,10 +51,10 @@ class Crew:
         return [member.pid for member in self._members]
 
     def stop(self) -> None:
-        """Ends the stage that runs: what is under way is broken off, what was measured is kept."""
+        """Ends the stage that runs, and those that come: what is under way is broken off, what was measured is kept."""
         for member in self._members:
             if member.returncode is None:
-                member.send_signal(2)
+                member.send_signal(signal.SIGINT)
 
     async def stage(self, tasks: Sequence[Task], tell: Callable[[Sequence[Lately]], None]) -> list[Done]:
         """One stage, a task per process. `tell` is called whenever a process says how it goes. Raises ClientDied."""

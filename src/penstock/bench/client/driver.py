@@ -40,6 +40,8 @@ class Driver:
         self._over = asyncio.Event()
         self._samples: list[Sample] = []
         self._open = True
+        self._stopped = False
+        self._awake = asyncio.Event()
         self._failed = self._tokens = 0
         self._ttft: list[float] = []
         self._lag = 0.0
@@ -48,7 +50,7 @@ class Driver:
         """Sends everything, and returns when the last request has ended."""
         self._tasks.spawn(self._sweep())
         used, since = spent(), monotonic()
-        await _until(self._begin)
+        await self._until(self._begin)
         try:
             if self._task.concurrency:
                 for _ in range(self._task.concurrency):
@@ -73,10 +75,13 @@ class Driver:
         return told
 
     def stop(self) -> None:
-        """Begins nothing more; what runs is broken off and counts as cancelled."""
+        """Begins nothing more, and ends `run`; what runs is broken off and counts as cancelled."""
+        self._stopped = True
         self._next = iter(())
         for link in list(self._running):
             link.leave(Ending.CANCELLED, "the run was stopped")
+        self._awake.set()
+        self._over.set()
 
     # -- when --------------------------------------------------------------------------------------------------------
 
@@ -84,8 +89,19 @@ class Driver:
         for number, planned in self._next:
             due = self._begin + (planned.due or 0.0)
             if due > monotonic():
-                await _until(due)
+                await self._until(due)
+            if self._stopped:
+                return
             self._send(number, planned, due)
+
+    async def _until(self, moment: float) -> None:
+        """Sleeps until a monotonic moment, or `stop`. The loop's timers have a resolution of a millisecond; what that
+        costs is in the schedule delay."""
+        left = moment - monotonic()
+        if left > 0 and not self._stopped:
+            self._awake.clear()
+            asyncio.get_running_loop().call_later(left, self._awake.set)
+            await self._awake.wait()
 
     def _follow(self) -> None:
         """A place is free: the next request of the plan."""
@@ -174,7 +190,8 @@ class Driver:
 
     def _turn(self, number: int, planned: Planned, answer: str) -> None:
         self._left -= 1
-        self._send(number, following(planned, answer), monotonic())
+        if not self._stopped:
+            self._send(number, following(planned, answer), monotonic())
 
     async def _sweep(self) -> None:
         most = self._task.patience.total
@@ -199,11 +216,3 @@ def following(planned: Planned, answer: str) -> Planned:
     return msgspec.structs.replace(
         planned, due=None, body=encoded, turn=planned.turn + 1, turns=planned.turns[1:], input_tokens=0
     )
-
-
-async def _until(moment: float) -> None:
-    """Sleeps until a monotonic moment. The loop's timers have a resolution of a millisecond; what that costs is in the
-    schedule delay."""
-    left = moment - monotonic()
-    if left > 0:
-        await asyncio.sleep(left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -62,16 +63,16 @@ class Runner:
         self._tell = tell
         self.began = began
         """Monotonic seconds at which the run began; moments of samples count from it."""
-        self._stopped = False
+        self._stopped = asyncio.Event()
 
     def stop(self) -> None:
         """Ends the run early; what was measured is kept."""
-        self._stopped = True
+        self._stopped.set()
         self._crew.stop()
 
     async def warm(self, requests: Sequence[Planned]) -> None:
         """Sends requests that are not counted, two at a time."""
-        if requests:
+        if requests and not self._stopped.is_set():
             await self._stage(-1, 0, "warm-up", requests, 2)
 
     async def run(self, plans: Iterable[StagePlan], count: int, gap_s: float) -> Outcome:
@@ -81,19 +82,22 @@ class Runner:
         cpu: list[tuple[float, float]] = []
         notes: list[str] = []
         for number, plan in enumerate(plans):
-            if self._stopped:
-                break
             if number:
-                await asyncio.sleep(gap_s)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopped.wait(), gap_s)
+            if self._stopped.is_set():
+                break
             begin, done = await self._stage(number, count, plan.stage.label, plan.requests, plan.places)
             own = [sample for part in done for sample in part.samples]
+            if self._stopped.is_set() and not own:
+                break
             end = max((sample.ended for sample in own), default=begin)
             rate = len(plan.requests) / plan.seconds if plan.seconds else 0.0
             stages.append(Stage(plan.stage.label, begin, end, plan.places, rate))
             notes += [*plan.notes, *self._shared_keys(plan)]
             samples += sorted(own, key=lambda sample: sample.index)
             cpu += [(part.cpu_s, part.wall_s) for part in done]
-        return Outcome(stages, samples, health(stages, samples, cpu), self._stopped, notes)
+        return Outcome(stages, samples, health(stages, samples, cpu), self._stopped.is_set(), notes)
 
     def _shared_keys(self, plan: StagePlan) -> list[str]:
         without = [each.tenant for each in plan.requests if each.tenant and not self._server.own_key(each.tenant)]

@@ -56,6 +56,7 @@ class Session:
             self.close()
             raise
         self._runner: Runner | None = None
+        self.stopped = False
         self._meters = meters() if server.local else []
 
     def close(self) -> None:
@@ -63,7 +64,8 @@ class Session:
         self._probe.close()
 
     def stop(self) -> None:
-        """Ends the run under way; what it measured is kept."""
+        """Ends the run under way, and those that come; what it measured is kept."""
+        self.stopped = True
         if self._runner is not None:
             self._runner.stop()
 
@@ -81,6 +83,8 @@ class Session:
         watch, tasks = Watch(began, self._beside.metrics, self._beside.pids, self._meters), Tasks()
         async with Crew(self._processes) as crew:
             self._runner = Runner(crew, self._server, self._patience, self._tell, began)
+            if self.stopped:
+                self._runner.stop()
             tasks.spawn(watch.run())
             try:
                 await self._runner.warm(planner.warmup())
@@ -90,11 +94,10 @@ class Session:
                 watch.meter()  # so that its readings reach to the end
         notes = [] if self._prompts.counted else ["The server has no /tokenize: prompts are as many words as tokens."]
         notes += done.notes
-        if done.stopped:
-            notes.append("The run was stopped before its end.")
         return Run(
             self._contract.name, began_at, workload.seed, msgspec.to_builtins(workload), self.fingerprint,
             done.stages, done.client, done.samples, watch.series, notes,
+            stopped=done.stopped,
         )  # fmt: skip
 
 
@@ -137,14 +140,28 @@ async def in_turn(
     enough: Callable[[Sequence[RunSet]], bool] = _never,
 ) -> list[RunSet]:
     """`runs` of each, one after the other and again (ABAB...), so that what changes slowly changes for all. `first`:
-    number of the first run, which its prompts depend on. `enough`: asked when each has one more, ends it."""
+    number of the first run, which its prompts depend on. `enough`: asked when each has one more, ends it.
+
+    After `Session.stop` the sets are what there is: they may be empty, and are `stopped`. A round that some server had
+    no run of is left out."""
     sets = [session.empty() for session in sessions]
     for number in range(first, first + runs):
+        made = []
         for which, session in enumerate(sessions):
             run = await session.run(number)
-            sets[which].runs.append(run)
+            if run.stopped and not run.samples:
+                break
+            made.append(run)
             told(which, number, run)
             await asyncio.sleep(0)
+        if len(made) == len(sessions):
+            for each, run in zip(sets, made, strict=True):
+                each.runs.append(run)
+        if any(session.stopped for session in sessions):
+            break
         if enough(sets):
             break
+    for each in sets:
+        whole = sum(not run.stopped for run in each.runs)
+        each.stopped = whole < runs and any(session.stopped for session in sessions)
     return sets

@@ -85,16 +85,14 @@ def compare(before: RunSet, after: RunSet, *, pairs: bool = False, despite: Iter
     problems = differences(before, after, set(despite))
     if problems:
         return Comparison(Verdict.NOT_COMPARABLE, [], problems)
-    valid = [[run for run in each.runs if not run.client.invalid] for each in (before, after)]
+    valid = [[run for run in each.runs if not run.invalid] for each in (before, after)]
     pairs = pairs and len(before.runs) == len(after.runs)
     if pairs:
-        both = [
-            (a, b) for a, b in zip(before.runs, after.runs, strict=True) if not (a.client.invalid or b.client.invalid)
-        ]
+        both = [(a, b) for a, b in zip(before.runs, after.runs, strict=True) if not (a.invalid or b.invalid)]
         valid = [[a for a, _ in both], [b for _, b in both]]
     notes = [
-        f"{name}: {len(each.runs) - len(kept)} of {len(each.runs)} runs are left out, as their client did not keep up"
-        + (" or that of their pair" if pairs else "")
+        f"{name}: {len(each.runs) - len(kept)} of {len(each.runs)} runs are left out, as they are not valid"
+        + (" or their pair is not" if pairs else "")
         for name, each, kept in zip(("before", "after"), (before, after), valid, strict=True)
         if len(kept) < len(each.runs)
     ]

@@ -84,6 +84,8 @@ class RunSet(msgspec.Struct):
     """ISO 8601, UTC."""
     looks: int = 1
     """Comparisons that were to be made at most while the sets grew: they share the level."""
+    stopped: bool = False
+    """Ended before all of its runs were made."""
 
 
 def _within(stage: Stage, folder: PurePath) -> Stage:

@@ -90,11 +90,11 @@ def decide(
     rounds = [
         number
         for number in range(min(len(each.runs) for each in sets.values()))
-        if not any(each.runs[number].client.invalid for each in sets.values())
+        if not any(each.runs[number].invalid for each in sets.values())
     ]
     left_out = max(len(each.runs) for each in sets.values()) - len(rounds)
     if left_out:
-        problems.append(f"{left_out} rounds are left out, as a client did not keep up or a server has none")
+        problems.append(f"{left_out} rounds are left out, as a run is not valid or a server has none")
     if len(rounds) < 2:
         raise ConfigError(f"a matrix needs at least two rounds that are valid; there are {len(rounds)}")
     wanted = list(dict.fromkeys([*weights, *(need.metric for need in needs)]))

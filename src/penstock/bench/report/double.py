@@ -72,7 +72,7 @@ def comparison_report(name: str, comparison: Comparison, before: RunSet, after: 
 
 def _sets(before: RunSet, after: RunSet) -> Table:
     def row(name: str, runs: RunSet) -> tuple[str, ...]:
-        valid = [run for run in runs.runs if not run.client.invalid]
+        valid = [run for run in runs.runs if not run.invalid]
         lag = max((run.client.lag_p99_s for run in counted_runs(runs)), default=0.0)
         return (
             name,

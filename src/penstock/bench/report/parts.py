@@ -35,12 +35,12 @@ class Part(msgspec.Struct):
 
 def shown_run(runs: RunSet) -> Run:
     """The last valid run, or the last one."""
-    return next((run for run in reversed(runs.runs) if not run.client.invalid), runs.runs[-1])
+    return next((run for run in reversed(runs.runs) if not run.invalid), runs.runs[-1])
 
 
 def counted_runs(runs: RunSet) -> list[Run]:
     """The valid ones; the last one where there is none."""
-    return [run for run in runs.runs if not run.client.invalid] or runs.runs[-1:]
+    return [run for run in runs.runs if not run.invalid] or runs.runs[-1:]
 
 
 def parts_of(runs: RunSet) -> list[Part]:

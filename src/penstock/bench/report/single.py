@@ -70,7 +70,7 @@ def _about(runs: RunSet, shown: Run) -> str:
 
 
 def _verdict(runs: RunSet) -> tuple[str, bool]:
-    wrong = [(number, run.client.invalid) for number, run in enumerate(runs.runs, 1) if run.client.invalid]
+    wrong = [(number, run.invalid) for number, run in enumerate(runs.runs, 1) if run.invalid]
     if not wrong:
         count = len(runs.runs)
         return f"Valid: the client kept up{f' in all {count} runs' if count > 1 else ''}.", True
@@ -120,7 +120,7 @@ def _runs(runs: RunSet) -> Table:
     for number, run in enumerate(runs.runs, 1):
         for part in parts_of(RunSet(runs.contract, runs.fingerprint, [run])):
             cells = rows_of(part.figures)
-            valid = "no" if run.client.invalid else "yes"
+            valid = "no" if run.invalid else "yes"
             found.append(
                 (
                     f"Run {number}",

@@ -31,6 +31,9 @@ def command(path: Path, runs: int | None, folder: Path, **given: Any) -> None:
     place = folder / contract.name
     known = _read(place)  # before the work: a broken index is no place for more
     found = _measured(contract, given, runs or contract.runs)
+    if found.stopped:
+        click.echo("nothing was kept", err=True)
+        raise click.Abort
     show(found.runs[-1], contract)
     if not all_valid(found.runs):
         raise ConfigError("the client did not keep up in every run; nothing was kept")
@@ -46,11 +49,12 @@ def command(path: Path, runs: int | None, folder: Path, **given: Any) -> None:
 def _measured(contract: Contract, given: dict[str, Any], runs: int) -> RunSet:
     """So many runs. Those that were not valid have been replaced once; what is left of them says so."""
     (found,) = measure(contract, [given["url"]], given, runs=runs, quiet=False)
-    late = [run for run in found.runs if run.client.invalid]
-    if late and len(late) < runs and len(found.runs) == runs:
-        click.echo(f"{len(late)} of {runs} runs are not valid and are sent again: {late[-1].client.invalid}")
+    late = [run for run in found.runs if run.invalid]
+    if not found.stopped and late and len(late) < runs:
+        click.echo(f"{len(late)} of {runs} runs are not valid and are sent again: {late[-1].invalid}")
         (more,) = measure(contract, [given["url"]], given, runs=len(late), quiet=False, first=runs)
-        found.runs = [run for run in found.runs if not run.client.invalid] + more.runs
+        found.runs = [run for run in found.runs if not run.invalid] + more.runs
+        found.stopped = more.stopped
     return found
 
 

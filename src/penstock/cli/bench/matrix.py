@@ -82,6 +82,8 @@ def command(ctx: click.Context, /, servers: tuple[str, ...], path: Path | None, 
     if given["report"]:
         write_report(given["report"], matrix_report(found, sets))
     _show(found, given)
+    if any(each.stopped for each in sets.values()):
+        ctx.exit(130)
     ctx.exit(0 if found.places[0].standing is Standing.BEST else 1)
 
 
@@ -111,6 +113,8 @@ def _sets(named: dict[str, str], path: Path | None, given: dict[str, Any]) -> di
     contract: Contract = options.contract_of(path)
     runs = given["rounds"] or max(2, contract.runs)
     made = measure(contract, list(named.values()), given, runs=runs, quiet=given["as_json"] or given["as_markdown"])
+    if made[0].stopped and len(made[0].runs) < 2:
+        raise click.Abort
     return dict(zip(named, made, strict=True))
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
 from penstock.bench.client.session import Session, in_turn
 from penstock.bench.contract.compare import Verdict
 from penstock.bench.contract.contract import Contract, RunSet
@@ -20,8 +22,11 @@ def measure(
     contract: Contract, urls: Sequence[str], given: dict[str, Any], *, runs: int, quiet: bool, first: int = 0,
     after: Sequence[int] = (),
 ) -> list[RunSet]:  # fmt: skip
-    """Runs a contract against servers in turn. Ctrl-C ends the run under way and keeps what it measured. `first`: the
-    first run's number. `after`: how many runs of each of two servers may be enough, the last of them `runs`."""
+    """Runs a contract against servers in turn. `first`: the first run's number. `after`: how many runs of each of two
+    servers may be enough, the last of them `runs`.
+
+    Ctrl-C ends the run under way and those to come; the sets are `stopped` then, and have what was measured. Raises
+    click.Abort where that is nothing, and at a second Ctrl-C."""
     labels = options.pairs("--label", given["labels"])
     workload = contract.workload
     with Screen(quiet=quiet, stages=workload.stages, gap=workload.gap, runs=runs, servers=len(urls)) as screen:
@@ -44,19 +49,28 @@ def measure(
             screen.say(f"{len(sets[0].runs)} runs of each: {verdict}")
             return verdict is not Verdict.INCONCLUSIVE
 
-        def stop() -> None:
-            for session in sessions:
-                session.stop()
-
         async def work() -> list[RunSet]:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
+            loop = asyncio.get_running_loop()
+
+            def stop() -> None:
+                for session in sessions:
+                    session.stop()
+                loop.remove_signal_handler(signal.SIGINT)
+
+            loop.add_signal_handler(signal.SIGINT, stop)
             return await in_turn(sessions, runs, told, first, enough)
 
         try:
-            return asyncio.run(work())
+            sets = asyncio.run(work())
         finally:
             for session in sessions:
                 session.close()
+    if sets[0].stopped:
+        whole = min(sum(not run.stopped for run in each.runs) for each in sets)
+        click.echo(f"stopped: {whole} of {runs} runs are whole", err=True)
+    if not sets[0].runs:
+        raise click.Abort
+    return sets
 
 
 def require_new(path: Path) -> None:

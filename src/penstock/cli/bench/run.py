@@ -1,12 +1,13 @@
 """`penstock bench run`: sends a load and shows what came of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from penstock.bench.contract.baseline import packed
-from penstock.bench.contract.contract import Contract
+from penstock.bench.contract.contract import Contract, RunSet
 from penstock.bench.contract.looks import looks
 from penstock.bench.traffic.workload import Replay
 from penstock.cli.bench import options
@@ -109,6 +110,8 @@ def command(ctx: click.Context, /, path: Path | None, as_json: bool, **given: An
     """Send a load and show what came of it.
 
     Exit code 1 when a run is not valid, because the client did not keep up: its figures say nothing of the server.
+    Ctrl-C ends the load; what was measured is shown and kept, and the run that was not whole is not valid (exit code
+    130).
 
     With --most-runs two servers are compared after --runs of each, then after twice as many, and so on. The looks share
     the level of the contract, and `bench compare` knows of them: what they find is as sure as one comparison's.
@@ -133,8 +136,13 @@ def command(ctx: click.Context, /, path: Path | None, as_json: bool, **given: An
         write_page(given["report"], sets[0])
     if as_json:
         echo_json(summary(sets[0]) if len(sets) == 1 else [summary(each) for each in sets])
-    if not all(all_valid(each.runs) for each in sets):
-        ctx.exit(1)
+    ctx.exit(_code(sets))
+
+
+def _code(sets: Sequence[RunSet]) -> int:
+    if any(each.stopped for each in sets):
+        return 130
+    return 0 if all(all_valid(each.runs) for each in sets) else 1
 
 
 def _how_many(given: dict[str, Any], usual: int) -> tuple[int, tuple[int, ...]]:

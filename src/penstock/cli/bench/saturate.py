@@ -69,6 +69,8 @@ def command(as_json: bool, **given: Any) -> None:
         stage = Open(Constant(rate), given["seconds"])
         contract = quick_contract((stage,), slo, given, given["seed"] + FRESH * len(trials))
         (found,) = measure(contract, [given["url"]], given, runs=1, quiet=as_json)
+        if found.stopped:
+            raise click.Abort
         run = found.runs[0]
         judged = [sample for sample in run.samples if sample.ending is not Ending.CANCELLED]
         trial = Trial(rate, len(judged), sum(map(slo.good, judged)), not run.client.invalid)

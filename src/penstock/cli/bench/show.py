@@ -52,8 +52,8 @@ def show(run: Run, contract: Contract) -> None:
         click.echo(f"{stage_name}: {what} {value}")
     for note in run.notes:
         click.echo(note)
-    if run.client.invalid:
-        click.echo(f"NOT VALID: {run.client.invalid}")
+    if run.invalid:
+        click.echo(f"NOT VALID: {run.invalid}")
 
 
 def _table(rows: Sequence[Sequence[str]], *, upright: bool) -> Table:
@@ -83,6 +83,7 @@ def summary(runs: RunSet) -> dict[str, Any]:
                 "seed": run.seed,
                 "client": msgspec.to_builtins(run.client),
                 "notes": run.notes,
+                "stopped": run.stopped,
                 "stages": msgspec.to_builtins(stages_of(run, runs.contract)),
             }
             for run in runs.runs
@@ -111,4 +112,4 @@ def write_report(path: Path, document: Document) -> None:
 
 
 def all_valid(runs: Sequence[Run]) -> bool:
-    return not any(run.client.invalid for run in runs)
+    return not any(run.invalid for run in runs)
