@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,11 @@ class Thread:
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
+
+    @property
+    def sent(self) -> list[s.Asked]:
+        """Chats, as they came."""
+        return [each for each in self.server.asked if each.body.get("messages")]
 
     @property
     def url(self) -> str:
@@ -55,6 +61,14 @@ class Thread:
         self._thread.join(10)
         self._loop.run_until_complete(self.server.__aexit__())
         self._loop.close()
+
+
+@pytest.fixture
+def contract(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The file of a module's CONTRACT."""
+    path = tmp_path / "contract.yaml"
+    path.write_text(request.module.CONTRACT)
+    return path
 
 
 @pytest.fixture

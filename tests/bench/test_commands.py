@@ -53,13 +53,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "MOST_CORE", 100.0)
 
 
-@pytest.fixture
-def contract(tmp_path: Path) -> Path:
-    path = tmp_path / "contract.yaml"
-    path.write_text(CONTRACT)
-    return path
-
-
 def test_a_run_of_options(run: Run, backend: Thread, tmp_path: Path) -> None:
     asked = ("-C", "1", "-C", "2", "--requests", "4", "--input", "10", "--output", "3", "--slo", "ttft=5s")
     done = run("bench", "run", "--url", backend.url, *asked, "--report", str(tmp_path / "page.html"), "--json")
@@ -75,7 +68,7 @@ def test_a_run_of_options(run: Run, backend: Thread, tmp_path: Path) -> None:
     assert only["client"]["invalid"] == ""
     assert all(0.3 < stage["steady"]["share"] <= 1 for stage in only["stages"])
     assert "<h1>adhoc</h1>" in (tmp_path / "page.html").read_text()
-    bodies = [each.body for each in backend.server.asked if each.body.get("messages")]
+    bodies = [each.body for each in backend.sent]
     assert len(bodies) == 4 + 8, "the warm-up is sent and not counted"
     assert all(len(body["messages"][0]["content"].split()) == 10 for body in bodies)
 
@@ -336,10 +329,6 @@ def trace(tmp_path: Path) -> Path:
     return path
 
 
-def sent(backend: Thread) -> list[s.Asked]:
-    return [each for each in backend.server.asked if each.body.get("messages")]
-
-
 def test_a_trace_is_replayed_at_its_own_moments_and_lengths(run: Run, backend: Thread, trace: Path) -> None:
     asked = ("--replay", str(trace), "--speed", "10", "--most-input", "20", "--out", str(trace.parent / "one"))
     done = run("bench", "run", "--url", backend.url, *asked)
@@ -350,7 +339,7 @@ def test_a_trace_is_replayed_at_its_own_moments_and_lengths(run: Run, backend: T
     begin = kept.runs[0].stages[0].begin
     assert [each.due - begin for each in kept.runs[0].samples] == pytest.approx([0, 0.2, 0.4, 0.6], abs=1e-6)
     assert kept.contract.traces == {"workload.stages[0].file": hashlib.sha256(TRACE.encode()).hexdigest()}
-    lengths = [len(each.body["messages"][0]["content"].split()) for each in sent(backend)]
+    lengths = [len(each.body["messages"][0]["content"].split()) for each in backend.sent]
     assert lengths[-4:] == [10, 20, 12, 14]
 
 
@@ -403,7 +392,7 @@ def test_what_is_no_trace_is_refused(run: Run, backend: Thread, trace: Path, dat
     if data is not None:
         trace.write_bytes(data)
     assert told in run("bench", "run", "--url", backend.url, "--replay", str(trace)).refusal
-    assert not sent(backend)
+    assert not backend.sent
 
 
 def test_each_tenant_sends_with_its_own_key_and_each_class_names_its_model(
@@ -421,7 +410,7 @@ def test_each_tenant_sends_with_its_own_key_and_each_class_names_its_model(
     done = run(*asked, "--key", "acme=KEY_A", "--key", "umbrella=KEY_B")
     assert done.code == 0, done.err
     found = {
-        (re.findall(rb"authorization: Bearer ([a-z-]+)", each.head)[0], each.body["model"]) for each in sent(backend)
+        (re.findall(rb"authorization: Bearer ([a-z-]+)", each.head)[0], each.body["model"]) for each in backend.sent
     }
     assert found == {(b"sk-a", "tiny"), (b"sk-b", "tiny-lora")}
     told = run("bench", "run", "-f", str(path), "--url", backend.url)
@@ -440,7 +429,7 @@ def test_tenants_of_the_audit_log_send_with_their_keys(
     asked = ("--replay", str(path), "--speed", "20", "--key", "acme=KEY_A")
     done = run("bench", "run", "--url", backend.url, *asked)
     assert done.code == 0, done.err
-    keys = [re.findall(rb"authorization: Bearer ([a-z-]+)", each.head)[0] for each in sent(backend)]
+    keys = [re.findall(rb"authorization: Bearer ([a-z-]+)", each.head)[0] for each in backend.sent]
     assert keys[-2:] == [b"sk-a", b"sk-default"]
 
 

@@ -30,13 +30,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "MOST_CORE", 100.0)
 
 
-@pytest.fixture
-def contract(tmp_path: Path) -> Path:
-    path = tmp_path / "contract.yaml"
-    path.write_text(CONTRACT)
-    return path
-
-
 def test_servers_are_measured_in_turn_kept_and_judged_again(
     run: Run, backend: Thread, contract: Path, tmp_path: Path
 ) -> None:

@@ -231,6 +231,8 @@ async def test_stopped_it_ends_at_once_and_sends_nothing_more(
     hour."""
 
     async def first_alone(asked: s.Asked, writer: asyncio.StreamWriter) -> None:
+        if len(server.asked) == len(endings):
+            came.set()
         if asked.number:
             await asyncio.Event().wait()
         await s.three_words(asked, writer)
@@ -238,12 +240,11 @@ async def test_stopped_it_ends_at_once_and_sends_nothing_more(
 
     async def press() -> None:
         await answered.wait()
-        while len(server.asked) < len(endings):  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0.01)
+        await came.wait()
         await asyncio.sleep(0.1)
         driver.stop()
 
-    answered = asyncio.Event()
+    answered, came = asyncio.Event(), asyncio.Event()
     async with s.Server(first_alone) as server:
         requests = [planned(0.0, turns=("and?",), pause_s=1.0), *map(planned, rest)]
         task = Task(

@@ -57,6 +57,7 @@ class Session:
             raise
         self._runner: Runner | None = None
         self.stopped = False
+        """No run begins any more."""
         self._meters = meters() if server.local else []
 
     def close(self) -> None:
@@ -142,26 +143,30 @@ async def in_turn(
     """`runs` of each, one after the other and again (ABAB...), so that what changes slowly changes for all. `first`:
     number of the first run, which its prompts depend on. `enough`: asked when each has one more, ends it.
 
-    After `Session.stop` the sets are what there is: they may be empty, and are `stopped`. A round that some server had
-    no run of is left out."""
+    After `Session.stop` the sets are what there is: they may be empty, and are `stopped`. Of several servers only whole
+    rounds are in them."""
     sets = [session.empty() for session in sessions]
     for number in range(first, first + runs):
-        made = []
+        made: list[Run] = []
         for which, session in enumerate(sessions):
-            run = await session.run(number)
-            if run.stopped and not run.samples:
+            if session.stopped:
                 break
-            made.append(run)
-            told(which, number, run)
+            made.append(await session.run(number))
+            told(which, number, made[-1])
             await asyncio.sleep(0)
-        if len(made) == len(sessions):
+        if _worth_keeping(made, len(sessions)):
             for each, run in zip(sets, made, strict=True):
                 each.runs.append(run)
-        if any(session.stopped for session in sessions):
-            break
-        if enough(sets):
+        if any(session.stopped for session in sessions) or enough(sets):
             break
     for each in sets:
         whole = sum(not run.stopped for run in each.runs)
         each.stopped = whole < runs and any(session.stopped for session in sessions)
     return sets
+
+
+def _worth_keeping(made: Sequence[Run], servers: int) -> bool:
+    """Whether a round is: whole, or all that the only server has told."""
+    if servers == 1:
+        return bool(made) and (not made[0].stopped or bool(made[0].samples))
+    return len(made) == servers and not any(run.stopped for run in made)

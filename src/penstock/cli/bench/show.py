@@ -77,6 +77,7 @@ def summary(runs: RunSet) -> dict[str, Any]:
         "contract": msgspec.to_builtins(runs.contract),
         "fingerprint": runs.fingerprint,
         "made": runs.made,
+        "stopped": runs.stopped,
         "runs": [
             {
                 "began": run.began,
