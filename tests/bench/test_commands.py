@@ -13,7 +13,6 @@ import yaml
 
 from penstock.bench.contract.baseline import packed, unpacked
 from penstock.bench.contract.contract import Contract, RunSet
-from penstock.bench.measure import health
 from penstock.bench.measure.bound import ADVICE
 from penstock.cli.bench.measure import measure
 from tests.bench import samples
@@ -23,6 +22,7 @@ from tests.bench.traffic.traces.published import AUDITED
 from tests.cli.conftest import Run, run
 
 __all__ = ["run"]
+pytestmark = pytest.mark.usefixtures("patient")
 
 CONTRACT = """
 name: small
@@ -42,15 +42,6 @@ async def steady(asked: s.Asked, writer: asyncio.StreamWriter) -> None:
     """Takes so long that a busy machine does not nearly double it: two sets of it are not to be told apart."""
     await asyncio.sleep(0.15)
     await s.three_words(asked, writer)
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Machines that run tests are busy, and the client's processes wait for them. What makes a run invalid has tests of
-    its own."""
-    monkeypatch.setattr(health, "MOST_LAG_S", 5.0)
-    monkeypatch.setattr(health, "LEAST_RATE", 0.0)
-    monkeypatch.setattr(health, "MOST_CORE", 100.0)
 
 
 def test_a_run_of_options(run: Run, backend: Thread, tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from penstock.bench.measure import health
 from tests.bench.conftest import Thread
 from tests.cli.conftest import Run, run
 
 __all__ = ["run"]
+pytestmark = pytest.mark.usefixtures("patient")
 
 CONTRACT = """
 name: small
@@ -21,13 +21,6 @@ workload:
 runs: 3
 judge: {metrics: [ttft.p50, output_rate]}
 """
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Machines that run tests are busy; what makes a run invalid has tests of its own."""
-    monkeypatch.setattr(health, "MOST_LAG_S", 5.0)
-    monkeypatch.setattr(health, "MOST_CORE", 100.0)
 
 
 def test_servers_are_measured_in_turn_kept_and_judged_again(

@@ -19,6 +19,7 @@ from tests.bench.conftest import Thread
 from tests.cli.conftest import Run, run
 
 __all__ = ["run"]
+pytestmark = pytest.mark.usefixtures("patient")
 CLOSED = ("-C", "2", "--requests", "100000", "--input", "10", "--output", "3")
 OPEN = ("--rate", "50", "--seconds", "600", "--input", "10", "--output", "3")
 CONTRACT = """
